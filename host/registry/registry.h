@@ -1,0 +1,90 @@
+/* The models of this node. Disk is the truth: <models_dir>/<id>/{model.pt,config.yaml}.
+ *
+ * Registration copies the source into <models_dir>/.staging, checks config.yaml, proves the model by loading
+ * and running it once in a throw-away worker (the prover), and only then renames it in. Failure leaves
+ * nothing. Loop thread, except where said. */
+#pragma once
+#include "base/loop.h"
+#include "tsblock/tsblock.h"
+
+#include <glib.h>
+
+typedef enum { AIN_CATEGORY_BUILTIN, AIN_CATEGORY_FINE_TUNED, AIN_CATEGORY_USER } AinCategory;
+typedef enum {
+  AIN_STATE_INACTIVE,
+  AIN_STATE_LOADING, /* registration under way: listed, not yet usable */
+  AIN_STATE_ACTIVE,
+  AIN_STATE_DROPPING,
+  AIN_STATE_FAILED,
+} AinModelState;
+
+/* How the worker loads the model: the name goes to pyruntime/ainode/loaders.py. */
+typedef enum { AIN_KIND_TORCHSCRIPT } AinModelKind;
+const char *ain_model_kind_name(AinModelKind kind);
+
+/* Immutable once published; reference counted with atomic counts, so any thread may hold one. */
+typedef struct AinModel {
+  gatomicrefcount references;
+  char *id;
+  AinCategory category;
+  AinModelKind kind;
+  char *directory;        /* absolute */
+  guint64 generation;     /* grows with every registration: a worker serves one generation */
+  gint32 input_shape[2];  /* rows, columns */
+  gint32 output_shape[2]; /* rows, columns */
+  guint8 *input_types;    /* AinTsType, input_shape[1] of them */
+  guint8 *output_types;   /* AinTsType, output_shape[1] of them */
+  AinDType dtype;         /* element type the model is run with; chosen by the prover */
+  gboolean writes_input;  /* the model writes into its input: give it a private copy */
+  char *attributes; /* text of the attributes mapping as SHOW MODELS of 2.0.1 prints it; NULL for none */
+  char *digest;     /* sha256 over the source files, for idempotent repeats */
+} AinModel;
+AinModel *ain_model_ref(AinModel *model);
+void ain_model_unref(AinModel *model);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(AinModel, ain_model_unref)
+
+/* Loads and runs a staged model once. Sets model->dtype and model->writes_input; calls done exactly once on
+ * the loop thread, error NULL on success (the callee does not free it). */
+typedef void (*AinProveDone)(const GError *error, gpointer data);
+typedef struct {
+  void (*prove)(gpointer prover, AinModel *model, AinProveDone done, gpointer data);
+  gpointer prover;
+} AinProver;
+
+typedef struct AinRegistry AinRegistry;
+
+/* Reads models_dir (made when absent), removes leftovers of staging, takes over every sub-folder that holds a
+ * valid model; an invalid one is listed FAILED with its reason logged and is never touched. Errors: INVALID
+ * (directory unusable). */
+AinRegistry *ain_registry_new(AinLoop *loop, const char *models_dir, AinProver prover, GError **error);
+void ain_registry_free(AinRegistry *registry);
+
+/* Ids: 2 to 64 of [A-Za-z0-9_-], no leading '_' unless built-in, no built-in's name. Errors: INVALID. Any
+ * thread. */
+gboolean ain_registry_check_id(const char *id, gsize size, GError **error);
+
+/* done gets the published model or an error; data is the caller's. A repeat of the same id with the same
+ * content (while staging, or done) is the same success; other content: MODEL_EXISTS. Errors: INVALID,
+ * INVALID_URI, INVALID_CONFIG, MODEL_EXISTS, MODEL_INVALID, TOO_LARGE, INTERNAL. */
+typedef void (*AinRegisterDone)(AinModel *model, const GError *error, gpointer data);
+void ain_registry_register(AinRegistry *registry, const char *id, const char *uri, AinRegisterDone done,
+                           gpointer data);
+
+/* Marks the model dropping, lets `released` say when nobody runs it any more, then removes it from disk.
+ * Errors in done: INVALID, MODEL_NOT_FOUND, MODEL_BUILTIN, DROP_FAILED. */
+typedef void (*AinDropDone)(const GError *error, gpointer data);
+void ain_registry_drop(AinRegistry *registry, const char *id, AinDropDone done, gpointer data);
+
+/* Told on the loop thread when a model stops being servable (dropped or replaced), before its files go: the
+ * scheduler ends its workers here. */
+void ain_registry_on_retire(AinRegistry *registry, void (*func)(AinModel *model, gpointer data),
+                            gpointer data);
+
+/* Owned reference, or NULL with MODEL_NOT_FOUND, or BUSY when the id is still being registered. */
+AinModel *ain_registry_lookup(AinRegistry *registry, const char *id, gsize size, GError **error);
+
+/* All entries in listing order (built-ins, then as registered); func returns FALSE to stop. model may be NULL
+ * for an entry that is still loading or failed. */
+typedef gboolean (*AinRegistryVisit)(const char *id, AinCategory category, AinModelState state,
+                                     const AinModel *model, gpointer data);
+void ain_registry_visit(AinRegistry *registry, AinRegistryVisit func, gpointer data);
