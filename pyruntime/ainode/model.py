@@ -1,0 +1,105 @@
+"""What every kind of model offers the worker, and how its answers and errors are put into form."""
+
+import contextlib
+import dataclasses
+import re
+import traceback
+from typing import Any, Callable, ContextManager, Dict, List, Optional
+
+import numpy as np
+
+#: Element types that cross the channel, by the name the host uses.
+DTYPES: Dict[str, np.dtype] = {
+    "bool": np.dtype(np.bool_),
+    "int32": np.dtype(np.int32),
+    "int64": np.dtype(np.int64),
+    "float32": np.dtype(np.float32),
+    "float64": np.dtype(np.float64),
+}
+
+_ERROR_TEXT_MAX = 2000
+
+
+class ModelError(Exception):
+    """Something about the model is wrong; the text is a sentence for the user."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """The host's description of a model."""
+
+    kind: str
+    directory: str
+    dtype: str  # element type to run it with; the declared one while proving
+    input_shape: List[int]  # rows, columns
+    output_shape: List[int]
+    prove: bool  # run it once on random data and report the findings
+
+    @staticmethod
+    def parse(fields: Dict[str, Any]) -> "Spec":
+        """From the JSON object of the host; unknown fields are ignored."""
+        names = {field.name for field in dataclasses.fields(Spec)}
+        return Spec(**{name: value for name, value in fields.items() if name in names})
+
+
+Handler = Callable[[np.ndarray, Optional[str], int], Any]
+
+
+@dataclasses.dataclass
+class Model:
+    """A loaded model.
+
+    call: array [batch, rows, columns] (a read-only view of shared memory), options (JSON text or None), output length
+    (0: the model's own) -> array [batch, rows, columns]. It may raise: the worker turns that into a sentence.
+    session: entered around the whole job loop.
+    """
+
+    call: Handler
+    session: Callable[[], ContextManager[Any]] = contextlib.nullcontext
+
+
+def as_batch(result: np.ndarray, batch: int) -> np.ndarray:
+    """Brings a model's answer into the form [batch, rows, columns].
+
+    Models of one column may drop it, models called with one sample may drop the batch axis; both as the official
+    AINode accepts them (it squeezes the first axis).
+    """
+    if result.ndim == 3 and result.shape[0] == batch:
+        shaped = result
+    elif batch == 1:
+        single = result[0] if result.ndim > 1 and result.shape[0] == 1 else result
+        if single.ndim == 1:
+            single = single[:, None]
+        if single.ndim != 2:
+            raise ModelError(f"the model's result has the shape {list(result.shape)}; [rows, columns] was expected")
+        shaped = single[None]
+    elif result.ndim == 2 and result.shape[0] == batch:
+        shaped = result[:, :, None]
+    else:
+        raise ModelError(f"the model's result has the shape {list(result.shape)} for a batch of {batch}")
+    if shaped.dtype not in DTYPES.values():
+        raise ModelError(f"the model's result has the type {shaped.dtype}; bool, int32, int64, float32 or float64 can be sent")
+    return shaped
+
+
+def describe(error: BaseException) -> str:
+    """One sentence for the user: type and message, without a traceback.
+
+    TorchScript wraps the cause in a report of several lines; the last line that names an error is the cause.
+    """
+    if isinstance(error, ModelError):
+        return str(error)
+    text = str(error).strip()
+    name = type(error).__name__
+    causes = re.findall(r"^(?:torch\.jit\.Error|[A-Za-z_.]*(?:Error|Exception)): *(.+)$", text, re.MULTILINE)
+    if causes:
+        text = causes[-1]
+    text = " ".join(text.split())
+    if len(text) > _ERROR_TEXT_MAX:
+        text = text[:_ERROR_TEXT_MAX] + "..."
+    return f"{name}: {text}" if text else name
+
+
+def print_traceback(error: BaseException) -> None:
+    """The whole story for the log: the host reads our stderr line by line."""
+    traceback.print_exception(type(error), error, error.__traceback__)

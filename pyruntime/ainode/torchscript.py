@@ -1,0 +1,69 @@
+"""User models in the TorchScript convention: `model.pt`, called with one tensor [batch, rows, columns]."""
+
+import os
+import re
+from typing import Any, ContextManager, Optional
+
+import numpy as np
+import torch
+
+from ainode.model import Model, ModelError, Spec, as_batch
+
+_WIDEN = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.int16: torch.int32,
+          torch.int8: torch.int32, torch.uint8: torch.int32}
+
+
+def prepare_process() -> None:
+    """Settings of the process, and one generic operation that takes the first-call costs off every worker.
+
+    Called by the prototype before it forks: must stay single-threaded and must not touch CUDA or user code.
+    The profiling executor re-optimises during the first calls (2 ms each) and gains nothing on small models.
+    """
+    torch.set_num_threads(1)
+    torch._C._jit_set_profiling_executor(False)
+    torch._C._jit_set_profiling_mode(False)
+    with torch.inference_mode():
+        linear = torch.jit.script(torch.nn.Linear(4, 4))
+        linear(torch.ones(1, 2, 4))
+
+
+def to_numpy(result: Any) -> np.ndarray:
+    """A tensor as an array that shares its memory; element types the channel cannot carry are widened."""
+    if not isinstance(result, torch.Tensor):
+        raise ModelError(f"the model returned a {type(result).__name__}; one tensor was expected")
+    tensor = result.detach()
+    if tensor.dtype in _WIDEN:
+        tensor = tensor.to(_WIDEN[tensor.dtype])
+    if tensor.is_complex() or tensor.is_sparse or tensor.is_quantized:
+        raise ModelError(f"the model returned a tensor of type {tensor.dtype}; a plain real tensor was expected")
+    return tensor.cpu().resolve_neg().numpy()
+
+
+def _load_module(path: str) -> torch.jit.ScriptModule:
+    if not os.path.isfile(path):
+        raise ModelError(f"{path} is missing")
+    try:
+        module = torch.jit.load(path, map_location="cpu")
+    except Exception as error:
+        cause = re.sub(r"\s+", " ", str(error)).strip()[:300]
+        raise ModelError(
+            f"{os.path.basename(path)} is not a TorchScript archive that torch {torch.__version__} can load ({cause}); "
+            "save the model with torch.jit.script(model).save('model.pt') or torch.jit.trace"
+        ) from None
+    return module.eval()
+
+
+def load(spec: Spec) -> Model:
+    """Loads <directory>/model.pt onto the CPU. ModelError says what is wrong with the file."""
+    prepare_process()
+    module = _load_module(os.path.join(spec.directory, "model.pt"))
+    from_numpy = torch.from_numpy
+
+    def call(array: np.ndarray, options: Optional[str], output_length: int) -> np.ndarray:
+        del options, output_length  # user models take neither (official behaviour)
+        return as_batch(to_numpy(module(from_numpy(array))), len(array))
+
+    def session() -> ContextManager[Any]:
+        return torch.inference_mode()
+
+    return Model(call, session)

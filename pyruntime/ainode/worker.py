@@ -1,0 +1,65 @@
+"""A worker: loads one model, then answers jobs until the host says stop."""
+
+import importlib
+import json
+from typing import Any, Callable, Dict, Optional
+
+import numpy as np
+
+import _ainode
+from ainode.model import Model, ModelError, Spec, describe, print_traceback
+
+#: Kind of model (host: ain_model_kind_name) -> module with load(spec) -> Model. Imported when needed.
+LOADERS: Dict[str, str] = {
+    "torchscript": "ainode.torchscript",
+}
+
+_MISSING = "{name} is not installed in this Python environment: run `ainode env install` for it and start again"
+
+
+def load_model(spec: Spec) -> Model:
+    """Loads the model with the loader of its kind. ModelError is a sentence for the user."""
+    if spec.kind not in LOADERS:
+        raise ModelError(f"this runtime knows no models of kind {spec.kind!r}: lib/ holds files of different releases")
+    try:
+        return importlib.import_module(LOADERS[spec.kind]).load(spec)
+    except ModuleNotFoundError as error:
+        raise ModelError(_MISSING.format(name=error.name)) from error
+
+
+def make_handler(model: Model) -> Callable[[np.ndarray, Optional[str], int], Any]:
+    """The function that _ainode.serve() calls: answers an array, or the error as a sentence."""
+    call = model.call
+
+    def handler(array: np.ndarray, options: Optional[str], output_length: int) -> Any:
+        try:
+            return call(array, options, output_length)
+        except BaseException as error:  # noqa: BLE001 - user code may even raise SystemExit
+            print_traceback(error)
+            return "the model raised " + describe(error) if not isinstance(error, ModelError) else describe(error)
+
+    return handler
+
+
+def run() -> None:
+    """From the host's LOAD message to the end of the job loop."""
+    message = _ainode.receive()
+    if message is None:
+        return
+    try:
+        spec = Spec.parse(json.loads(message[3]))
+        model = load_model(spec)
+        findings = ""
+        if spec.prove:
+            from ainode import proof
+
+            findings = proof.prove(spec, model)
+        _ainode.open_channel()
+    except BaseException as error:  # noqa: BLE001 - user code
+        if not isinstance(error, ModelError):
+            print_traceback(error)
+        _ainode.send(_ainode.MESSAGE_FAILED, 0, 0, describe(error))
+        return
+    with model.session():
+        _ainode.send(_ainode.MESSAGE_LOADED, 0, 0, findings)
+        _ainode.serve(make_handler(model))
