@@ -35,6 +35,7 @@ typedef struct AinModel {
   guint8 *input_types;    /* AinTsType, input_shape[1] of them */
   guint8 *output_types;   /* AinTsType, output_shape[1] of them */
   AinDType dtype;         /* element type the model is run with; chosen by the prover */
+  guint max_batch;        /* samples that may run together; 1 = never batch; set by the prover */
   gboolean writes_input;  /* the model writes into its input: give it a private copy */
   char *attributes; /* text of the attributes mapping as SHOW MODELS of 2.0.1 prints it; NULL for none */
   char *digest;     /* sha256 over the source files, for idempotent repeats */
@@ -43,7 +44,7 @@ AinModel *ain_model_ref(AinModel *model);
 void ain_model_unref(AinModel *model);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AinModel, ain_model_unref)
 
-/* Loads and runs a staged model once. Sets model->dtype and model->writes_input; calls done exactly once on
+/* Loads and runs a staged model once. Sets model->dtype, model->max_batch and model->writes_input; calls done exactly once on
  * the loop thread, error NULL on success (the callee does not free it). */
 typedef void (*AinProveDone)(const GError *error, gpointer data);
 typedef struct {

@@ -34,6 +34,7 @@ class Spec:
     input_shape: List[int]  # rows, columns
     output_shape: List[int]
     prove: bool  # run it once on random data and report the findings
+    memory_bytes: int = 0  # RLIMIT_DATA of the process, 0 for none
 
     @staticmethod
     def parse(fields: Dict[str, Any]) -> "Spec":

@@ -1,6 +1,5 @@
 """Proving a model at registration: does it run, with which element type, and can it take several samples at once?"""
 
-import json
 from typing import Callable, List, Optional
 
 import numpy as np
@@ -79,9 +78,9 @@ def _close(together: np.ndarray, singles: np.ndarray) -> bool:
 
 
 def prove(spec: Spec, model: Model) -> str:
-    """Runs the proof; returns the findings as the JSON text {"dtype": ..., "batch": ...} that the host stores."""
+    """Runs the proof; returns the findings as the text `dtype=NAME batch=N` that the host reads and stores."""
     enter: Callable = model.session
     with enter():
         dtype = choose_dtype(spec, model)
         batch = can_batch(spec, model, dtype)
-    return json.dumps({"dtype": dtype, "batch": max(BATCHES) if batch else 1})
+    return f"dtype={dtype} batch={max(BATCHES) if batch else 1}"

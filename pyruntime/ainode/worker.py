@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import resource
 from typing import Any, Callable, Dict, Optional
 
 import numpy as np
@@ -48,6 +49,8 @@ def run() -> None:
         return
     try:
         spec = Spec.parse(json.loads(message[3]))
+        if spec.memory_bytes > 0:
+            resource.setrlimit(resource.RLIMIT_DATA, (spec.memory_bytes, spec.memory_bytes))
         model = load_model(spec)
         findings = ""
         if spec.prove:

@@ -1,0 +1,36 @@
+/* Shared between runtime.c, prototype.c and worker.c only. */
+#pragma once
+#include "runtime/process.h"
+#include "runtime/runtime.h"
+
+typedef struct AinPrototype AinPrototype;
+
+struct AinRuntime {
+  AinLoop *loop;
+  AinRuntimeConfig config; /* strings owned */
+  int wake_fd;             /* workers write it when the host sleeps */
+  AinLoopFd *wake_watch;
+  GPtrArray *busy;         /* workers with unanswered jobs; borrowed */
+  guint64 next_id;         /* of jobs and fork requests */
+  AinPrototype *prototype; /* NULL in spawn mode */
+};
+
+/* --- prototype.c --- */
+AinPrototype *ain_prototype_new(AinRuntime *runtime);
+void ain_prototype_start(AinPrototype *prototype);
+void ain_prototype_free(AinPrototype *prototype);
+AinRuntimeState ain_prototype_state(const AinPrototype *prototype, const char **reason);
+/* Asks for a worker; the answer reaches ain_worker_born() or ain_worker_unborn(). */
+gboolean ain_prototype_fork(AinPrototype *prototype, AinWorker *worker, guint64 request,
+                            const AinProcessFds *fds, GError **error);
+/* The worker is being freed: forget its request. */
+void ain_prototype_forget(AinPrototype *prototype, AinWorker *worker);
+
+/* --- worker.c --- */
+void ain_worker_born(AinWorker *worker, pid_t pid, int pidfd);   /* takes pidfd */
+void ain_worker_unborn(AinWorker *worker, const GError *reason); /* NULL reason: declined, spawn instead */
+void ain_worker_reaped(AinWorker *worker, int wait_status);
+void ain_worker_orphaned(AinWorker *worker, const GError *reason); /* its prototype died */
+gboolean ain_worker_poll(AinWorker *worker); /* takes results; TRUE when there were some */
+gboolean ain_worker_arm(AinWorker *worker);
+void ain_worker_disarm(AinWorker *worker);

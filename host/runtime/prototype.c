@@ -1,0 +1,313 @@
+/* The process that imports PyTorch once and forks a worker in milliseconds; what it costs when it dies. */
+#include "runtime/internal.h"
+
+#include "base/error.h"
+#include "base/fd.h"
+
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define RESTART_FIRST_US (G_USEC_PER_SEC / 2)
+#define RESTART_MAX_US (30 * G_USEC_PER_SEC)
+/* A prototype that lived this long was healthy: the next failure counts from one again. */
+#define HEALTHY_US (60 * G_USEC_PER_SEC)
+/* So many failures in a row make the state FAILED; it is still tried again. */
+#define FAILURES_TO_FAIL 3
+
+typedef struct {
+  guint64 request;   /* 0 once it is born */
+  pid_t pid;         /* 0 before */
+  AinWorker *worker; /* NULL once forgotten */
+} Child;
+
+struct AinPrototype {
+  AinRuntime *runtime;
+  pid_t pid; /* 0 when none runs */
+  int pidfd;
+  int control;
+  AinLoopFd *pid_watch;
+  AinLoopFd *control_watch;
+  AinLoopTimer *restart;
+  AinProcessOutput *output;
+  GArray *children; /* Child */
+  gboolean ready;
+  gint64 begun;
+  guint failures;
+  char *reason; /* why the last one ended, or NULL */
+};
+
+AinPrototype *ain_prototype_new(AinRuntime *runtime) {
+  AinPrototype *prototype = g_new0(AinPrototype, 1);
+  prototype->runtime = runtime;
+  prototype->pidfd = -1;
+  prototype->control = -1;
+  prototype->children = g_array_new(FALSE, TRUE, sizeof(Child));
+  return prototype;
+}
+
+AinRuntimeState ain_prototype_state(const AinPrototype *prototype, const char **reason) {
+  if (prototype->ready) {
+    return AIN_RUNTIME_READY;
+  }
+  *reason = prototype->reason != NULL ? prototype->reason : "runtime starting";
+  return prototype->failures >= FAILURES_TO_FAIL ? AIN_RUNTIME_FAILED : AIN_RUNTIME_STARTING;
+}
+
+static void let_go(AinPrototype *prototype) {
+  ain_loop_unwatch(g_steal_pointer(&prototype->pid_watch));
+  ain_loop_unwatch(g_steal_pointer(&prototype->control_watch));
+  ain_fd_close(&prototype->pidfd);
+  ain_fd_close(&prototype->control);
+  ain_process_output_free(g_steal_pointer(&prototype->output));
+  prototype->pid = 0;
+  prototype->ready = FALSE;
+}
+
+static void restart_due(gpointer data) {
+  AinPrototype *prototype = data;
+  prototype->restart = NULL;
+  ain_prototype_start(prototype);
+}
+
+static void schedule_restart(AinPrototype *prototype) {
+  if (ain_loop_now() - prototype->begun > HEALTHY_US) {
+    prototype->failures = 0;
+  }
+  prototype->failures++;
+  gint64 delay = RESTART_FIRST_US << MIN(prototype->failures - 1, 6U);
+  prototype->restart = ain_loop_timer(prototype->runtime->loop, ain_loop_now() + MIN(delay, RESTART_MAX_US),
+                                      restart_due, prototype);
+}
+
+/* The workers die with it (PDEATHSIG): tell their owners now, while the reason is known. */
+static void orphan_children(AinPrototype *prototype, const GError *reason) {
+  while (prototype->children->len > 0) {
+    Child child = g_array_index(prototype->children, Child, prototype->children->len - 1);
+    g_array_set_size(prototype->children, prototype->children->len - 1);
+    if (child.worker != NULL) {
+      ain_worker_orphaned(child.worker, reason);
+    }
+  }
+}
+
+static char *describe_end(int status) {
+  if (WIFSIGNALED(status)) {
+    return g_strdup_printf("signal %d (%s)", WTERMSIG(status), g_strsignal(WTERMSIG(status)));
+  }
+  return g_strdup_printf("exit code %d", WEXITSTATUS(status));
+}
+
+static void prototype_died(AinPrototype *prototype) {
+  int status = 0;
+  waitpid(prototype->pid, &status, 0);
+  g_autofree char *end = describe_end(status);
+  const char *said = ain_process_output_tail(prototype->output);
+  g_free(prototype->reason);
+  prototype->reason =
+      g_strdup_printf("the Python runtime (%s) ended by %s%s%s", prototype->runtime->config.python, end,
+                      said[0] != '\0' ? "; it said: " : "", said);
+  g_warning("%s", prototype->reason);
+  g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_WORKER_DIED, "%s", prototype->reason);
+  let_go(prototype);
+  schedule_restart(prototype);
+  orphan_children(prototype, error);
+}
+
+static void pid_ready(guint32 events, gpointer data) {
+  (void)events;
+  prototype_died(data);
+}
+
+static Child *find_child(AinPrototype *prototype, guint64 request, pid_t pid) {
+  for (guint i = 0; i < prototype->children->len; i++) {
+    Child *child = &g_array_index(prototype->children, Child, i);
+    if ((request != 0 && child->request == request) || (pid != 0 && child->pid == pid)) {
+      return child;
+    }
+  }
+  return NULL;
+}
+
+static void remove_child(AinPrototype *prototype, const Child *child) {
+  g_array_remove_index_fast(prototype->children,
+                            (guint)(child - &g_array_index(prototype->children, Child, 0)));
+}
+
+static void kill_pidfd(int pidfd) {
+  syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+}
+
+static void child_born(AinPrototype *prototype, const AinMessage *message, int pidfd) {
+  ain_fd int owned = pidfd;
+  Child *child = find_child(prototype, message->id, 0);
+  if (child == NULL || owned < 0) {
+    return;
+  }
+  child->request = 0;
+  child->pid = (pid_t)message->value;
+  if (child->worker == NULL) {
+    kill_pidfd(owned); /* nobody waits for it any more; its end is reported all the same */
+  } else {
+    ain_worker_born(child->worker, child->pid, ain_fd_steal(&owned));
+  }
+}
+
+static void child_reaped(AinPrototype *prototype, const AinMessage *message) {
+  Child *child = find_child(prototype, 0, (pid_t)message->id);
+  if (child != NULL) {
+    AinWorker *worker = child->worker;
+    remove_child(prototype, child);
+    if (worker != NULL) {
+      ain_worker_reaped(worker, (int)message->value);
+    }
+  }
+}
+
+static void child_declined(AinPrototype *prototype, const AinMessage *message, const char *why) {
+  Child *child = find_child(prototype, message->id, 0);
+  if (child != NULL) {
+    AinWorker *worker = child->worker;
+    remove_child(prototype, child);
+    g_message("the runtime does not fork (%s); a fresh process is started instead", why);
+    if (worker != NULL) {
+      ain_worker_unborn(worker, NULL);
+    }
+  }
+}
+
+static void handle_message(AinPrototype *prototype, const AinMessage *message, const char *text, int fd) {
+  switch (message->type) {
+  case AIN_MESSAGE_HELLO:
+    if (message->value != AIN_ABI_VERSION) {
+      g_warning("ainode-runtime speaks channel version %" G_GUINT64_FORMAT
+                ", the host version %u: lib/ holds files of different releases",
+                message->value, AIN_ABI_VERSION);
+      kill_pidfd(prototype->pidfd);
+    }
+    break;
+  case AIN_MESSAGE_READY: {
+    g_autofree char *versions = g_utf8_make_valid(text, -1);
+    prototype->ready = TRUE;
+    g_clear_pointer(&prototype->reason, g_free);
+    g_message("Python runtime ready after %.1f s: %s",
+              (double)(ain_loop_now() - prototype->begun) / (double)G_USEC_PER_SEC, versions);
+    break;
+  }
+  case AIN_MESSAGE_FORKED:
+    child_born(prototype, message, fd);
+    return;
+  case AIN_MESSAGE_REAPED:
+    child_reaped(prototype, message);
+    break;
+  case AIN_MESSAGE_DECLINED: {
+    g_autofree char *why = g_utf8_make_valid(text, -1);
+    child_declined(prototype, message, why);
+    break;
+  }
+  default:
+    g_warning("the Python runtime sent a message of unknown type %u", message->type);
+  }
+  ain_fd_close(&fd);
+}
+
+static void control_ready(guint32 events, gpointer data) {
+  (void)events;
+  AinPrototype *prototype = data;
+  AinMessage message;
+  char text[AIN_MESSAGE_TEXT_MAX + 1];
+  int fd;
+  while (prototype->control_watch != NULL) {
+    switch (ain_process_receive(prototype->control, &message, text, &fd)) {
+    case AIN_RECEIVE_MESSAGE:
+      handle_message(prototype, &message, text, fd);
+      break;
+    case AIN_RECEIVE_NOTHING:
+      return;
+    case AIN_RECEIVE_GONE:
+    case AIN_RECEIVE_GARBAGE:
+      /* Its end is seen through the pidfd; garbage makes sure that it ends. */
+      ain_loop_unwatch(g_steal_pointer(&prototype->control_watch));
+      kill_pidfd(prototype->pidfd);
+      return;
+    }
+  }
+}
+
+static gboolean launch(AinPrototype *prototype, GError **error) {
+  g_auto(AinProcessFds) fds = AIN_PROCESS_FDS_INIT;
+  ain_fd int ours = -1;
+  prototype->output =
+      ain_process_output_new(prototype->runtime->loop, "runtime", &fds.fds[AIN_PROCESS_FDS - 1], error);
+  if (prototype->output == NULL || !ain_process_control_pair(&ours, &fds.fds[0], error)) {
+    return FALSE;
+  }
+  pid_t pid = ain_process_spawn(&prototype->runtime->config, "prototype", &fds, &prototype->pidfd, error);
+  if (pid < 0) {
+    return FALSE;
+  }
+  AinLoop *loop = prototype->runtime->loop;
+  prototype->pid = pid;
+  prototype->control = ain_fd_steal(&ours);
+  prototype->pid_watch = ain_loop_watch(loop, prototype->pidfd, EPOLLIN, pid_ready, prototype);
+  prototype->control_watch = ain_loop_watch(loop, prototype->control, EPOLLIN, control_ready, prototype);
+  return TRUE;
+}
+
+void ain_prototype_start(AinPrototype *prototype) {
+  g_autoptr(GError) error = NULL;
+  if (prototype->pid != 0) {
+    return;
+  }
+  prototype->begun = ain_loop_now();
+  if (!launch(prototype, &error)) {
+    g_free(prototype->reason);
+    prototype->reason = g_strdup(error->message);
+    g_warning("%s", error->message);
+    let_go(prototype);
+    schedule_restart(prototype);
+  }
+}
+
+gboolean ain_prototype_fork(AinPrototype *prototype, AinWorker *worker, guint64 request,
+                            const AinProcessFds *fds, GError **error) {
+  if (prototype->pid == 0) {
+    g_set_error(error, AIN_ERROR, AIN_ERROR_WORKER_DIED, "%s",
+                prototype->reason != NULL ? prototype->reason : "the Python runtime is not started");
+    return FALSE;
+  }
+  if (!ain_process_send(prototype->control, AIN_MESSAGE_FORK, request, 0, "", fds->fds, AIN_PROCESS_FDS,
+                        error)) {
+    return FALSE;
+  }
+  Child child = { .request = request, .worker = worker };
+  g_array_append_val(prototype->children, child);
+  return TRUE;
+}
+
+void ain_prototype_forget(AinPrototype *prototype, AinWorker *worker) {
+  for (guint i = 0; i < prototype->children->len; i++) {
+    Child *child = &g_array_index(prototype->children, Child, i);
+    if (child->worker == worker) {
+      child->worker = NULL;
+    }
+  }
+}
+
+void ain_prototype_free(AinPrototype *prototype) {
+  if (prototype == NULL) {
+    return;
+  }
+  ain_loop_timer_stop(prototype->restart);
+  if (prototype->pid != 0) {
+    kill_pidfd(prototype->pidfd);
+    waitpid(prototype->pid, NULL, 0);
+  }
+  let_go(prototype);
+  g_array_unref(prototype->children);
+  g_free(prototype->reason);
+  g_free(prototype);
+}

@@ -1,0 +1,110 @@
+#include "runtime/internal.h"
+
+#include "base/error.h"
+#include "base/fd.h"
+
+#include <errno.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+/* A worker may free itself or others while its results are handed out: walk over a copy. */
+static gboolean poll_workers(gpointer data) {
+  AinRuntime *runtime = data;
+  gboolean did = FALSE;
+  for (guint i = runtime->busy->len; i > 0; i--) {
+    if (i <= runtime->busy->len) {
+      did |= ain_worker_poll(g_ptr_array_index(runtime->busy, i - 1));
+    }
+  }
+  return did;
+}
+
+/* Waiting by yielding pays while one answer is expected; with more in flight the loop has other work. */
+static gboolean workers_hot(gpointer data) {
+  const AinRuntime *runtime = data;
+  return runtime->busy->len > 0;
+}
+
+static gboolean arm_workers(gpointer data) {
+  AinRuntime *runtime = data;
+  gboolean ready = FALSE;
+  for (guint i = 0; i < runtime->busy->len; i++) {
+    ready |= ain_worker_arm(g_ptr_array_index(runtime->busy, i));
+  }
+  return ready;
+}
+
+static void disarm_workers(gpointer data) {
+  AinRuntime *runtime = data;
+  for (guint i = 0; i < runtime->busy->len; i++) {
+    ain_worker_disarm(g_ptr_array_index(runtime->busy, i));
+  }
+}
+
+static const AinLoopPoller poller = { poll_workers, workers_hot, arm_workers, disarm_workers };
+
+static void woken(guint32 events, gpointer data) {
+  (void)events;
+  AinRuntime *runtime = data;
+  guint64 count;
+  ssize_t got =
+      read(runtime->wake_fd, &count, sizeof count); /* non-blocking; the results are found by polling */
+  (void)got;
+}
+
+AinRuntime *ain_runtime_new(AinLoop *loop, const AinRuntimeConfig *config, GError **error) {
+  AinRuntime *runtime = g_new0(AinRuntime, 1);
+  runtime->loop = loop;
+  runtime->config = (AinRuntimeConfig){
+    .lib_dir = g_strdup(config->lib_dir),
+    .work_dir = g_strdup(config->work_dir),
+    .python = g_strdup(config->python),
+    .libpython = g_strdup(config->libpython),
+    .fork = config->fork,
+  };
+  runtime->busy = g_ptr_array_new();
+  runtime->next_id = 1;
+  runtime->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (runtime->wake_fd < 0) {
+    ain_error_set_errno(error, AIN_ERROR_INTERNAL, errno, "cannot create an eventfd");
+    ain_runtime_free(runtime);
+    return NULL;
+  }
+  runtime->wake_watch = ain_loop_watch(loop, runtime->wake_fd, EPOLLIN, woken, runtime);
+  ain_loop_add_poller(loop, &poller, runtime);
+  if (config->fork) {
+    runtime->prototype = ain_prototype_new(runtime);
+  }
+  return runtime;
+}
+
+void ain_runtime_start(AinRuntime *runtime) {
+  if (runtime->prototype != NULL) {
+    ain_prototype_start(runtime->prototype);
+  }
+}
+
+AinRuntimeState ain_runtime_state(const AinRuntime *runtime, const char **reason) {
+  *reason = NULL;
+  return runtime->prototype != NULL ? ain_prototype_state(runtime->prototype, reason) : AIN_RUNTIME_READY;
+}
+
+void ain_runtime_free(AinRuntime *runtime) {
+  if (runtime == NULL) {
+    return;
+  }
+  g_assert(runtime->busy->len == 0);
+  ain_prototype_free(runtime->prototype);
+  if (runtime->wake_watch != NULL) {
+    ain_loop_remove_poller(runtime->loop, &poller, runtime);
+    ain_loop_unwatch(runtime->wake_watch);
+  }
+  ain_fd_close(&runtime->wake_fd);
+  g_ptr_array_unref(runtime->busy);
+  g_free((char *)runtime->config.lib_dir);
+  g_free((char *)runtime->config.work_dir);
+  g_free((char *)runtime->config.python);
+  g_free((char *)runtime->config.libpython);
+  g_free(runtime);
+}

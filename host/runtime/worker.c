@@ -1,0 +1,744 @@
+/* One worker: its life, its channel, and the checks on everything it writes. */
+#include "runtime/internal.h"
+
+#include "base/error.h"
+#include "base/fd.h"
+#include "base/text.h"
+#include "runtime/memory.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LOAD_TIMEOUT_US (300 * G_USEC_PER_SEC)
+#define SLOT_MIN_BYTES (64U * 1024U)
+#define SLOT_MAX_BYTES (64U * 1024U * 1024U)
+/* How long a worker yields before it sleeps; the host's own wait is in base/loop.c. */
+#define WORKER_SPIN_US 200
+
+typedef enum { PHASE_STARTING, PHASE_LOADING, PHASE_READY, PHASE_ENDED } Phase;
+typedef enum { SLOT_FILLING, SLOT_SUBMITTED, SLOT_DONE } SlotState;
+
+struct AinSlot {
+  AinWorker *worker; /* NULL once the worker is freed */
+  guint index;
+  SlotState state;
+  guint32 sequence;   /* among the worker's jobs: it runs when so many results were taken */
+  AinMemory *request; /* the worker's, or memory of this job alone */
+  AinMemory *reply;   /* likewise; taken when the result is there */
+  guint8 *data;
+  AinJob job;
+  AinJobDone done;
+  gpointer done_data;
+};
+
+typedef struct {
+  guint64 job;
+  guint64 size;
+  int fd;
+} PassedResult;
+
+struct AinWorker {
+  AinRuntime *runtime;
+  AinWorkerSpec spec; /* strings owned */
+  AinWorkerEvents events;
+  gpointer data;
+  Phase phase;
+  AinMemory *request;
+  AinMemory *reply;
+  AinHostPage *host;
+  const AinWorkerPage *page;
+  guint32 slot_size;
+  guint32 reply_slot_size;
+  guint32 head;
+  guint32 tail;
+  AinSlot *slots[AIN_SLOTS]; /* taken ones */
+  guint n_unanswered;
+  PassedResult passed[AIN_SLOTS];
+  pid_t pid; /* 0 before birth */
+  gboolean spawned;
+  int pidfd;
+  int control;
+  int wake_fd;
+  AinLoopFd *pid_watch;
+  AinLoopFd *control_watch;
+  AinLoopTimer *timer; /* load deadline, then the deferred end */
+  AinProcessOutput *output;
+  GError *end;
+  int end_signal;
+  gboolean kept_input;
+  gboolean dead; /* the process has ended; its last results are being taken */
+};
+
+static void finish(AinWorker *worker);
+
+/* --- ending
+ * -------------------------------------------------------------------------------------------------- */
+
+typedef struct {
+  pid_t pid;
+  int pidfd;
+  AinLoopFd *watch;
+} Reaper;
+
+static void reap(guint32 events, gpointer data) {
+  (void)events;
+  Reaper *reaper = data;
+  ain_loop_unwatch(reaper->watch);
+  waitpid(reaper->pid, NULL, WNOHANG);
+  ain_fd_close(&reaper->pidfd);
+  g_free(reaper);
+}
+
+static void kill_process(AinWorker *worker) {
+  if (worker->pidfd >= 0) {
+    syscall(SYS_pidfd_send_signal, worker->pidfd, SIGKILL, NULL, 0);
+  }
+  ain_loop_unwatch(g_steal_pointer(&worker->pid_watch));
+  if (worker->spawned && worker->pid != 0) {
+    /* Freeing a large process takes a while: its end is collected when the kernel is done, not waited for. */
+    Reaper *reaper = g_new0(Reaper, 1);
+    reaper->pid = worker->pid;
+    reaper->pidfd = ain_fd_steal(&worker->pidfd);
+    reaper->watch = ain_loop_watch(worker->runtime->loop, reaper->pidfd, EPOLLIN, reap, reaper);
+  }
+  worker->pid = 0;
+  ain_fd_close(&worker->pidfd);
+}
+
+static void complete(AinWorker *worker, AinSlot *slot, const AinJobResult *result, const GError *error) {
+  slot->state = SLOT_DONE;
+  worker->n_unanswered--;
+  if (worker->n_unanswered == 0) {
+    g_ptr_array_remove_fast(worker->runtime->busy, worker);
+  }
+  slot->done(slot, result, error, slot->done_data);
+}
+
+/* Jobs run in the order of submission: only the oldest unanswered one has begun. */
+static void fail_jobs(AinWorker *worker, const GError *error) {
+  g_autoptr(GError) not_begun = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "%s", error->message);
+  guint32 running = worker->tail;
+  for (guint i = 0; i < AIN_SLOTS; i++) {
+    AinSlot *slot = worker->slots[i];
+    if (slot != NULL && slot->state == SLOT_SUBMITTED) {
+      complete(worker, slot, NULL, slot->sequence == running ? error : not_begun);
+    }
+  }
+}
+
+static void finish(AinWorker *worker) {
+  worker->timer = NULL;
+  fail_jobs(worker, worker->end);
+  worker->events.ended(worker, worker->end, worker->data); /* the owner frees the worker */
+}
+
+static void finish_due(gpointer data) {
+  finish(data);
+}
+
+/* The end is told from the loop, never from inside a call of the owner. Takes error. */
+static void end_with(AinWorker *worker, GError *error) {
+  if (worker->phase == PHASE_ENDED) {
+    g_error_free(error);
+    return;
+  }
+  worker->phase = PHASE_ENDED;
+  worker->end = error;
+  kill_process(worker);
+  ain_loop_unwatch(g_steal_pointer(&worker->control_watch));
+  ain_loop_timer_stop(g_steal_pointer(&worker->timer));
+  worker->timer = ain_loop_timer(worker->runtime->loop, ain_loop_now(), finish_due, worker);
+}
+
+void ain_worker_kill(AinWorker *worker, const GError *error) {
+  end_with(worker, g_error_copy(error));
+}
+
+static void misbehaved(AinWorker *worker, const char *what) {
+  g_warning("worker of model %s: %s; it is replaced", worker->spec.name, what);
+  end_with(worker, g_error_new(AIN_ERROR, AIN_ERROR_WORKER_DIED,
+                               "the worker of model [%s] broke its protocol: %s", worker->spec.name, what));
+}
+
+static const char *hint_of_signal(int number) {
+  switch (number) {
+  case SIGKILL:
+    return "; it was killed from outside, or by the kernel because memory ran out";
+  case SIGSEGV:
+  case SIGBUS:
+    return "; the model or a library it uses accessed memory it must not";
+  case SIGABRT:
+    return "; the model or a library it uses called abort";
+  default:
+    return "";
+  }
+}
+
+static void ended_by_itself(AinWorker *worker, int status) {
+  g_autoptr(GString) text = g_string_new(NULL);
+  g_string_printf(text, "the process that ran model [%s] ended ", worker->spec.name);
+  if (WIFSIGNALED(status)) {
+    worker->end_signal = WTERMSIG(status);
+    g_string_append_printf(text, "by signal %d (%s)%s", worker->end_signal, g_strsignal(worker->end_signal),
+                           hint_of_signal(worker->end_signal));
+  } else {
+    g_string_append_printf(text, "with exit code %d", WEXITSTATUS(status));
+  }
+  const char *said = worker->output != NULL ? ain_process_output_tail(worker->output) : "";
+  if (said[0] != '\0') {
+    g_string_append_printf(text, "; its last output: %s", said);
+  }
+  end_with(worker, g_error_new(AIN_ERROR, AIN_ERROR_WORKER_DIED, "%s", text->str));
+}
+
+void ain_worker_reaped(AinWorker *worker, int wait_status) {
+  worker->pid = 0;
+  worker->dead = TRUE;
+  /* Results it published before it died are good: take them first. */
+  ain_worker_poll(worker);
+  ended_by_itself(worker, wait_status);
+}
+
+void ain_worker_orphaned(AinWorker *worker, const GError *reason) {
+  worker->pid = 0;
+  end_with(worker, g_error_copy(reason));
+}
+
+static void spawned_ended(guint32 events, gpointer data) {
+  (void)events;
+  AinWorker *worker = data;
+  int status = 0;
+  waitpid(worker->pid, &status, 0);
+  ain_worker_reaped(worker, status);
+}
+
+static void load_overdue(gpointer data) {
+  AinWorker *worker = data;
+  worker->timer = NULL;
+  end_with(worker, g_error_new(AIN_ERROR, AIN_ERROR_TIMEOUT, "model [%s] did not finish loading within %d s",
+                               worker->spec.name, (int)(LOAD_TIMEOUT_US / G_USEC_PER_SEC)));
+}
+
+/* --- control messages
+ * ---------------------------------------------------------------------------------------- */
+
+static char *load_text(const AinWorkerSpec *spec) {
+  GString *text = g_string_new("{\"kind\": ");
+  ain_text_append_json(text, spec->kind, strlen(spec->kind));
+  g_string_append(text, ", \"directory\": ");
+  ain_text_append_json(text, spec->directory, strlen(spec->directory));
+  g_string_append_printf(
+      text,
+      ", \"dtype\": \"%s\", \"input_shape\": [%d, %d], \"output_shape\": [%d, %d], \"prove\": %s"
+      ", \"memory_bytes\": %" G_GINT64_FORMAT "}",
+      ain_dtype_name(spec->dtype), spec->input_shape[0], spec->input_shape[1], spec->output_shape[0],
+      spec->output_shape[1], spec->prove ? "true" : "false", spec->memory_bytes);
+  return g_string_free(text, FALSE);
+}
+
+static void greeted(AinWorker *worker, const AinMessage *message) {
+  if (message->value != AIN_ABI_VERSION) {
+    end_with(worker, g_error_new(AIN_ERROR, AIN_ERROR_INTERNAL,
+                                 "ainode-runtime speaks channel version %" G_GUINT64_FORMAT
+                                 ", the host version %u: lib/ holds files of different releases",
+                                 message->value, AIN_ABI_VERSION));
+    return;
+  }
+  g_autoptr(GError) error = NULL;
+  g_autofree char *text = load_text(&worker->spec);
+  worker->phase = PHASE_LOADING;
+  if (!ain_process_send(worker->control, AIN_MESSAGE_LOAD, 0, 0, text, NULL, 0, &error)) {
+    end_with(worker, g_steal_pointer(&error));
+  }
+}
+
+static void loaded(AinWorker *worker, const char *findings) {
+  ain_loop_timer_stop(g_steal_pointer(&worker->timer));
+  worker->phase = PHASE_READY;
+  if (worker->events.loaded != NULL) {
+    worker->events.loaded(worker, findings, worker->data);
+  }
+}
+
+static void remember_result(AinWorker *worker, const AinMessage *message, int fd) {
+  for (guint i = 0; i < AIN_SLOTS; i++) {
+    if (worker->passed[i].fd < 0) {
+      worker->passed[i] = (PassedResult){ message->id, message->value, fd };
+      return;
+    }
+  }
+  ain_fd_close(&fd);
+  misbehaved(worker, "it sent more memory than it has jobs");
+}
+
+static void handle_message(AinWorker *worker, const AinMessage *message, char *text, int fd) {
+  g_autofree char *valid = g_utf8_make_valid(text, -1);
+  if (message->type == AIN_MESSAGE_REGION && worker->phase == PHASE_READY && fd >= 0) {
+    remember_result(worker, message, fd);
+    return;
+  }
+  ain_fd_close(&fd);
+  if (message->type == AIN_MESSAGE_HELLO && worker->phase == PHASE_STARTING) {
+    greeted(worker, message);
+  } else if (message->type == AIN_MESSAGE_LOADED && worker->phase == PHASE_LOADING) {
+    loaded(worker, valid);
+  } else if (message->type == AIN_MESSAGE_FAILED && worker->phase == PHASE_LOADING) {
+    end_with(worker, g_error_new(AIN_ERROR, AIN_ERROR_MODEL_INVALID, "%s", valid));
+  } else {
+    misbehaved(worker, "it sent a message that does not fit its state");
+  }
+}
+
+/* FALSE when the worker may have been ended or there is nothing more to read. */
+static gboolean receive_one(AinWorker *worker) {
+  AinMessage message;
+  char text[AIN_MESSAGE_TEXT_MAX + 1];
+  int fd;
+  switch (ain_process_receive(worker->control, &message, text, &fd)) {
+  case AIN_RECEIVE_MESSAGE:
+    handle_message(worker, &message, text, fd);
+    return TRUE;
+  case AIN_RECEIVE_GARBAGE:
+    misbehaved(worker, "it sent bytes that are no message");
+    return FALSE;
+  case AIN_RECEIVE_GONE: /* its end, with the reason, comes through the pidfd or the prototype */
+    ain_loop_unwatch(g_steal_pointer(&worker->control_watch));
+    return FALSE;
+  case AIN_RECEIVE_NOTHING:
+    return FALSE;
+  }
+  return FALSE;
+}
+
+static void control_ready(guint32 events, gpointer data) {
+  (void)events;
+  receive_one(data); /* level-triggered: one message a round */
+}
+
+/* --- starting
+ * ------------------------------------------------------------------------------------------------ */
+
+static guint32 slot_bytes(guint batch, const gint32 shape[2], gsize element) {
+  guint64 bytes = (guint64)MAX(batch, 1U) * (guint64)shape[0] * (guint64)shape[1] * element;
+  bytes = CLAMP(bytes, SLOT_MIN_BYTES, SLOT_MAX_BYTES);
+  return (guint32)((bytes + AIN_SLOT_ALIGN - 1) / AIN_SLOT_ALIGN * AIN_SLOT_ALIGN);
+}
+
+static gboolean create_memory(AinWorker *worker, GError **error) {
+  /* 8 bytes an element whatever the type: the proof may still change it. */
+  worker->slot_size = slot_bytes(worker->spec.max_batch, worker->spec.input_shape, sizeof(double));
+  worker->reply_slot_size = slot_bytes(worker->spec.max_batch, worker->spec.output_shape, sizeof(double));
+  worker->request =
+      ain_memory_new("ainode-request", AIN_PAGE + (gsize)AIN_SLOTS * worker->slot_size, TRUE, TRUE, error);
+  worker->reply = ain_memory_new("ainode-reply", AIN_PAGE + (gsize)AIN_SLOTS * worker->reply_slot_size, FALSE,
+                                 TRUE, error);
+  if (worker->request == NULL || worker->reply == NULL) {
+    return FALSE;
+  }
+  worker->host = (AinHostPage *)worker->request->start;
+  worker->host->magic = AIN_ABI_MAGIC;
+  worker->host->version = AIN_ABI_VERSION;
+  worker->host->slot_size = worker->slot_size;
+  worker->host->spin_us = WORKER_SPIN_US;
+  AinWorkerPage *page = (AinWorkerPage *)worker->reply->start;
+  page->magic = AIN_ABI_MAGIC;
+  page->version = AIN_ABI_VERSION;
+  page->slot_size = worker->reply_slot_size;
+  worker->page = page;
+  return TRUE;
+}
+
+static gboolean create_channel(AinWorker *worker, AinProcessFds *fds, GError **error) {
+  g_autofree char *name = g_strdup_printf("model %s", worker->spec.name);
+  if (!create_memory(worker, error) || !ain_process_control_pair(&worker->control, &fds->fds[0], error)) {
+    return FALSE;
+  }
+  worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  fds->fds[1] = dup(worker->request->fd);
+  fds->fds[2] = dup(worker->reply->fd);
+  fds->fds[3] = dup(worker->wake_fd);
+  fds->fds[4] = dup(worker->runtime->wake_fd);
+  for (guint i = 1; i <= 4; i++) {
+    if (fds->fds[i] < 0) {
+      ain_error_set_errno(error, AIN_ERROR_INTERNAL, errno, "cannot create the channel of a worker");
+      return FALSE;
+    }
+  }
+  worker->output = ain_process_output_new(worker->runtime->loop, name, &fds->fds[AIN_PROCESS_FDS - 1], error);
+  if (worker->output == NULL) {
+    return FALSE;
+  }
+  worker->control_watch =
+      ain_loop_watch(worker->runtime->loop, worker->control, EPOLLIN, control_ready, worker);
+  return TRUE;
+}
+
+static void drop_channel(AinWorker *worker) {
+  ain_loop_unwatch(g_steal_pointer(&worker->control_watch));
+  ain_fd_close(&worker->control);
+  ain_fd_close(&worker->wake_fd);
+  ain_process_output_free(g_steal_pointer(&worker->output));
+  g_clear_pointer(&worker->request, ain_memory_unref);
+  g_clear_pointer(&worker->reply, ain_memory_unref);
+}
+
+static gboolean spawn(AinWorker *worker, GError **error) {
+  g_auto(AinProcessFds) fds = AIN_PROCESS_FDS_INIT;
+  if (!create_channel(worker, &fds, error)) {
+    return FALSE;
+  }
+  worker->spawned = TRUE;
+  worker->pid = ain_process_spawn(&worker->runtime->config, "worker", &fds, &worker->pidfd, error);
+  if (worker->pid < 0) {
+    worker->pid = 0;
+    return FALSE;
+  }
+  worker->pid_watch = ain_loop_watch(worker->runtime->loop, worker->pidfd, EPOLLIN, spawned_ended, worker);
+  return TRUE;
+}
+
+static gboolean fork_from_prototype(AinWorker *worker, GError **error) {
+  g_auto(AinProcessFds) fds = AIN_PROCESS_FDS_INIT;
+  return create_channel(worker, &fds, error)
+         && ain_prototype_fork(worker->runtime->prototype, worker, worker->runtime->next_id++, &fds, error);
+}
+
+void ain_worker_born(AinWorker *worker, pid_t pid, int pidfd) {
+  worker->pid = pid;
+  worker->pidfd = pidfd;
+  if (worker->phase == PHASE_ENDED) {
+    kill_process(worker);
+  }
+}
+
+void ain_worker_unborn(AinWorker *worker, const GError *reason) {
+  g_autoptr(GError) error = NULL;
+  if (reason != NULL) {
+    end_with(worker, g_error_copy(reason));
+    return;
+  }
+  drop_channel(worker);
+  if (!spawn(worker, &error)) {
+    end_with(worker, g_steal_pointer(&error));
+  }
+}
+
+AinWorker *ain_worker_start(AinRuntime *runtime, const AinWorkerSpec *spec, const AinWorkerEvents *events,
+                            gpointer data) {
+  AinWorker *worker = g_new0(AinWorker, 1);
+  worker->runtime = runtime;
+  worker->spec = *spec;
+  worker->spec.name = g_strdup(spec->name);
+  worker->spec.kind = g_strdup(spec->kind);
+  worker->spec.directory = g_strdup(spec->directory);
+  worker->events = *events;
+  worker->data = data;
+  worker->pidfd = worker->control = worker->wake_fd = -1;
+  for (guint i = 0; i < AIN_SLOTS; i++) {
+    worker->passed[i].fd = -1;
+  }
+  worker->timer = ain_loop_timer(runtime->loop, ain_loop_now() + LOAD_TIMEOUT_US, load_overdue, worker);
+  g_autoptr(GError) error = NULL;
+  gboolean started = runtime->prototype != NULL ? fork_from_prototype(worker, &error) : spawn(worker, &error);
+  if (!started) {
+    end_with(worker, g_steal_pointer(&error));
+  }
+  return worker;
+}
+
+void ain_worker_free(AinWorker *worker) {
+  if (worker == NULL) {
+    return;
+  }
+  worker->phase = PHASE_ENDED;
+  ain_loop_timer_stop(worker->timer);
+  kill_process(worker);
+  if (worker->runtime->prototype != NULL) {
+    ain_prototype_forget(worker->runtime->prototype, worker);
+  }
+  g_autoptr(GError) cancelled =
+      g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "model [%s] was unloaded while it ran", worker->spec.name);
+  fail_jobs(worker, worker->end != NULL ? worker->end : cancelled);
+  for (guint i = 0; i < AIN_SLOTS; i++) {
+    if (worker->slots[i] != NULL) {
+      worker->slots[i]->worker = NULL;
+    }
+    ain_fd_close(&worker->passed[i].fd);
+  }
+  drop_channel(worker);
+  g_clear_error(&worker->end);
+  g_free((char *)worker->spec.name);
+  g_free((char *)worker->spec.kind);
+  g_free((char *)worker->spec.directory);
+  g_free(worker);
+}
+
+gboolean ain_slot_is_running(const AinSlot *slot) {
+  return slot->state == SLOT_SUBMITTED && slot->worker != NULL && slot->sequence == slot->worker->tail;
+}
+
+guint ain_worker_free_slots(const AinWorker *worker) {
+  guint count = 0;
+  for (guint i = 0; worker->phase == PHASE_READY && !worker->dead && i < AIN_SLOTS; i++) {
+    count += worker->slots[i] == NULL;
+  }
+  return count;
+}
+
+gboolean ain_worker_kept_input(const AinWorker *worker) {
+  return worker->kept_input;
+}
+
+int ain_worker_end_signal(const AinWorker *worker) {
+  return worker->end_signal;
+}
+
+/* --- jobs
+ * ---------------------------------------------------------------------------------------------------- */
+
+static guint free_index(const AinWorker *worker) {
+  guint index = 0;
+  while (worker->slots[index] != NULL) {
+    index++;
+  }
+  return index;
+}
+
+/* The job's memory: the worker's slot when array and options fit, else memory of its own. */
+static gboolean place_job(AinWorker *worker, AinSlot *slot, gsize needed, GError **error) {
+  if (needed <= worker->slot_size) {
+    slot->request = ain_memory_ref(worker->request);
+    slot->data = worker->request->start + AIN_PAGE + (gsize)slot->index * worker->slot_size;
+    slot->job.region = slot->index;
+    return TRUE;
+  }
+  slot->request = ain_memory_new("ainode-large-request", needed, TRUE, TRUE, error);
+  if (slot->request == NULL) {
+    return FALSE;
+  }
+  slot->data = slot->request->start;
+  slot->job.region = AIN_REGION_PASSED;
+  return TRUE;
+}
+
+AinSlot *ain_slot_take(AinWorker *worker, const AinJobShape *shape, GError **error) {
+  g_return_val_if_fail(ain_worker_free_slots(worker) > 0, NULL);
+  gsize options_size = shape->options != NULL ? strlen(shape->options) : 0;
+  gsize array_size = (gsize)shape->batch * shape->rows * shape->columns * ain_dtype_size(shape->dtype);
+  AinSlot *slot = g_new0(AinSlot, 1);
+  slot->index = free_index(worker);
+  slot->job = (AinJob){
+    .id = worker->runtime->next_id++,
+    .dtype = shape->dtype,
+    .batch = shape->batch,
+    .rows = shape->rows,
+    .columns = shape->columns,
+    .flags = shape->copy_input ? AIN_JOB_COPY_INPUT : 0,
+    .slot = slot->index,
+    .size = array_size,
+    .options_offset = array_size,
+    .options_size = (guint32)options_size,
+    .output_length = shape->output_length,
+  };
+  if (!place_job(worker, slot, array_size + options_size, error)) {
+    g_free(slot);
+    return NULL;
+  }
+  if (options_size > 0) {
+    memcpy(slot->data + array_size, shape->options, options_size);
+  }
+  slot->worker = worker;
+  worker->slots[slot->index] = slot;
+  return slot;
+}
+
+gpointer ain_slot_data(AinSlot *slot) {
+  return slot->data;
+}
+
+static void wake_worker(AinWorker *worker) {
+  /* Sequentially consistent with the worker's flag-then-look: one of us sees the other. */
+  if (atomic_load(&worker->page->worker_sleeps) != 0) {
+    guint64 one = 1;
+    ssize_t written = write(worker->wake_fd, &one, sizeof one);
+    (void)written;
+  }
+}
+
+void ain_slot_submit(AinSlot *slot, AinJobDone done, gpointer data) {
+  slot->done = done;
+  slot->done_data = data;
+  AinWorker *worker = slot->worker;
+  g_autoptr(GError) error = NULL;
+  gboolean alive = worker != NULL && worker->phase == PHASE_READY && !worker->dead;
+  if (alive && slot->job.region == AIN_REGION_PASSED) {
+    alive = ain_process_send(worker->control, AIN_MESSAGE_REGION, slot->job.id, slot->request->size, "",
+                             &slot->request->fd, 1, &error);
+  }
+  if (!alive) {
+    if (error == NULL) {
+      error =
+          worker != NULL && worker->end != NULL
+              ? g_error_copy(worker->end)
+              : g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the model was unloaded before the request ran");
+    }
+    slot->state = SLOT_DONE;
+    done(slot, NULL, error, data);
+    return;
+  }
+  slot->state = SLOT_SUBMITTED;
+  slot->sequence = worker->head;
+  if (worker->n_unanswered++ == 0) {
+    g_ptr_array_add(worker->runtime->busy, worker);
+  }
+  worker->host->jobs[worker->head % AIN_RING] = slot->job;
+  worker->head++;
+  atomic_store(&worker->host->head, worker->head);
+  wake_worker(worker);
+}
+
+void ain_slot_release(AinSlot *slot) {
+  if (slot == NULL) {
+    return;
+  }
+  g_assert(slot->state != SLOT_SUBMITTED);
+  if (slot->worker != NULL) {
+    slot->worker->slots[slot->index] = NULL;
+  }
+  ain_memory_unref(slot->request);
+  ain_memory_unref(slot->reply);
+  g_free(slot);
+}
+
+/* --- results
+ * ------------------------------------------------------------------------------------------------- */
+
+static AinSlot *find_submitted(AinWorker *worker, guint64 id) {
+  for (guint i = 0; i < AIN_SLOTS; i++) {
+    AinSlot *slot = worker->slots[i];
+    if (slot != NULL && slot->state == SLOT_SUBMITTED && slot->job.id == id) {
+      return slot;
+    }
+  }
+  return NULL;
+}
+
+static AinMemory *take_passed(AinWorker *worker, const AinResult *result) {
+  for (int attempt = 0; attempt < 2; attempt++) {
+    for (guint i = 0; i < AIN_SLOTS; i++) {
+      PassedResult *passed = &worker->passed[i];
+      if (passed->fd >= 0 && passed->job == result->id) {
+        g_autoptr(GError) error = NULL;
+        return ain_memory_adopt(ain_fd_steal(&passed->fd), result->size, &error);
+      }
+    }
+    /* The worker sends the memory before it publishes the result: it is in the socket, not yet read. */
+    while (worker->phase == PHASE_READY && receive_one(worker)) {
+    }
+  }
+  return NULL;
+}
+
+/* Finds the result's bytes; NULL when what the worker says cannot be. */
+static const guint8 *result_bytes(AinWorker *worker, AinSlot *slot, const AinResult *result) {
+  if (result->region == AIN_REGION_PASSED) {
+    slot->reply = take_passed(worker, result);
+    return slot->reply != NULL ? slot->reply->start : NULL;
+  }
+  if (result->region != slot->index || result->size > worker->reply_slot_size) {
+    return NULL;
+  }
+  slot->reply = ain_memory_ref(worker->reply);
+  return worker->reply->start + AIN_PAGE + (gsize)slot->index * worker->reply_slot_size;
+}
+
+static gboolean shape_fits(const AinSlot *slot, const AinResult *result) {
+  if (result->dtype >= AIN_DTYPE_COUNT || result->batch != slot->job.batch) {
+    return FALSE;
+  }
+  /* 32 x 32 x 32 bit could overflow 64 bits: bound the cells of one sample first. */
+  guint64 cells = (guint64)result->rows * result->columns;
+  return cells <= G_MAXINT64 / ((guint64)result->batch * sizeof(double))
+         && result->size == cells * result->batch * ain_dtype_size((AinDType)result->dtype);
+}
+
+static void complete_error(AinWorker *worker, AinSlot *slot, const guint8 *bytes, gsize size) {
+  g_autofree char *text = g_utf8_make_valid((const char *)bytes, (gssize)MIN(size, AIN_MESSAGE_TEXT_MAX));
+  g_autoptr(GError) error =
+      g_error_new(AIN_ERROR, AIN_ERROR_MODEL_FAILED, "model [%s]: %s", worker->spec.name, text);
+  complete(worker, slot, NULL, error);
+}
+
+static gboolean take_result(AinWorker *worker, const AinResult *result) {
+  AinSlot *slot = find_submitted(worker, result->id);
+  if (slot == NULL) {
+    misbehaved(worker, "it answered a job it was not given");
+    return FALSE;
+  }
+  const guint8 *bytes = result_bytes(worker, slot, result);
+  if (bytes == NULL && !(result->status == AIN_RESULT_OK && result->size == 0)) {
+    misbehaved(worker, "its result lies outside its memory");
+    return FALSE;
+  }
+  if ((result->flags & AIN_RESULT_KEPT_INPUT) != 0) {
+    worker->kept_input = TRUE;
+  }
+  if (result->status != AIN_RESULT_OK) {
+    complete_error(worker, slot, bytes, result->size);
+    return TRUE;
+  }
+  if (!shape_fits(slot, result)) {
+    misbehaved(worker, "the shape of its result does not fit its size");
+    return FALSE;
+  }
+  AinJobResult answer = {
+    .dtype = (AinDType)result->dtype,
+    .batch = result->batch,
+    .rows = result->rows,
+    .columns = result->columns,
+    .data = bytes,
+    .copied_bytes = result->copied_bytes,
+    .model_ns = MAX(result->ended_ns - result->begun_ns, 0),
+  };
+  complete(worker, slot, &answer, NULL);
+  return TRUE;
+}
+
+gboolean ain_worker_poll(AinWorker *worker) {
+  gboolean did = FALSE;
+  /* `complete` may make the owner submit the next job, but never frees the worker from inside a job's done.
+   */
+  while (worker->phase == PHASE_READY && worker->n_unanswered > 0) {
+    guint32 tail = atomic_load_explicit(&worker->page->tail, memory_order_acquire);
+    if (tail == worker->tail) {
+      break;
+    }
+    if (tail - worker->tail > worker->n_unanswered) {
+      misbehaved(worker, "it claims more answers than it was given jobs");
+      return TRUE;
+    }
+    AinResult result =
+        worker->page->results[worker->tail % AIN_RING]; /* a copy: the worker may scribble on it */
+    worker->tail++;
+    did = TRUE;
+    if (!take_result(worker, &result)) {
+      break;
+    }
+  }
+  return did;
+}
+
+gboolean ain_worker_arm(AinWorker *worker) {
+  atomic_store(&worker->host->host_sleeps, 1);
+  return atomic_load(&worker->page->tail) != worker->tail;
+}
+
+void ain_worker_disarm(AinWorker *worker) {
+  atomic_store(&worker->host->host_sleeps, 0);
+}
