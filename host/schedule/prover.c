@@ -1,0 +1,231 @@
+#include "schedule/prover.h"
+
+#include "base/error.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+/* A registration must be answered before the caller's 60 s are over. */
+#define PROOF_TIMEOUT_US (45 * G_USEC_PER_SEC)
+#define MAX_BATCH 32U
+
+struct AinProofs {
+  AinLaneContext *context;
+  GPtrArray *running; /* Proof */
+};
+
+typedef struct {
+  AinProofs *proofs;
+  AinModel *model;
+  AinProveDone done;
+  gpointer data;
+  AinWorker *worker;
+  AinLoopTimer *timer;
+  gboolean copy_input; /* second attempt: the first died writing into the slot */
+  gboolean in_slot;    /* the job on the slot runs */
+} Proof;
+
+static void attempt(Proof *proof);
+
+static void finish(Proof *proof, const GError *error) {
+  g_ptr_array_remove_fast(proof->proofs->running, proof);
+  ain_loop_timer_stop(proof->timer);
+  ain_worker_free(proof->worker);
+  proof->done(error, proof->data);
+  ain_model_unref(proof->model);
+  g_free(proof);
+}
+
+static void slot_passed(gpointer data) {
+  Proof *proof = data;
+  proof->timer = NULL;
+  finish(proof, NULL);
+}
+
+/* The worker cannot be freed from inside a job's done: an errorless end goes over a timer, an error over
+ * `ended`. */
+static void slot_done(AinSlot *slot, const AinJobResult *result, const GError *error, gpointer data) {
+  (void)result;
+  Proof *proof = data;
+  ain_slot_release(slot);
+  if (error == NULL) {
+    proof->in_slot = FALSE;
+    proof->model->writes_input = proof->copy_input || ain_worker_kept_input(proof->worker);
+    ain_loop_timer_stop(proof->timer);
+    proof->timer = ain_loop_timer(proof->proofs->context->loop, ain_loop_now(), slot_passed, proof);
+  } else if (g_error_matches(error, AIN_ERROR, AIN_ERROR_MODEL_FAILED)) {
+    g_autoptr(GError) refused = g_error_new(AIN_ERROR, AIN_ERROR_MODEL_INVALID, "%s", error->message);
+    ain_worker_kill(proof->worker, refused);
+  }
+}
+
+static void fill_with_ones(const AinModel *model, gpointer memory, gsize count) {
+  for (gsize i = 0; i < count; i++) {
+    switch (model->dtype) {
+    case AIN_DTYPE_BOOL:
+      ((guint8 *)memory)[i] = 1;
+      break;
+    case AIN_DTYPE_INT32:
+      ((gint32 *)memory)[i] = 1;
+      break;
+    case AIN_DTYPE_INT64:
+      ((gint64 *)memory)[i] = 1;
+      break;
+    case AIN_DTYPE_FLOAT32:
+      ((float *)memory)[i] = 1.0F;
+      break;
+    case AIN_DTYPE_FLOAT64:
+      ((double *)memory)[i] = 1.0;
+      break;
+    }
+  }
+}
+
+static gboolean take_findings(AinModel *model, const char *findings, GError **error) {
+  char name[16];
+  guint batch;
+  /* NOLINTNEXTLINE(cert-err34-c): both conversions are bounded and checked below */
+  if (sscanf(findings, "dtype=%15[a-z0-9] batch=%2u", name, &batch) == 2 && batch >= 1
+      && batch <= MAX_BATCH) {
+    for (int dtype = 0; dtype < AIN_DTYPE_COUNT; dtype++) {
+      if (strcmp(ain_dtype_name((AinDType)dtype), name) == 0) {
+        model->dtype = (AinDType)dtype;
+        model->max_batch = batch;
+        return TRUE;
+      }
+    }
+  }
+  g_set_error(error, AIN_ERROR, AIN_ERROR_INTERNAL, "the runtime's findings about model [%s] are unreadable",
+              model->id);
+  return FALSE;
+}
+
+static void worker_loaded(AinWorker *worker, const char *findings, gpointer data) {
+  Proof *proof = data;
+  AinModel *model = proof->model;
+  g_autoptr(GError) error = NULL;
+  AinSlot *slot = NULL;
+  if (take_findings(model, findings, &error)) {
+    AinJobShape shape = {
+      .dtype = model->dtype,
+      .batch = 1,
+      .rows = (guint32)model->input_shape[0],
+      .columns = (guint32)model->input_shape[1],
+      .copy_input = proof->copy_input,
+    };
+    slot = ain_slot_take(worker, &shape, &error);
+  }
+  if (slot == NULL) {
+    ain_worker_kill(worker, error);
+    return;
+  }
+  fill_with_ones(model, ain_slot_data(slot), (gsize)model->input_shape[0] * (gsize)model->input_shape[1]);
+  proof->in_slot = TRUE;
+  ain_slot_submit(slot, slot_done, proof);
+}
+
+static void worker_ended(AinWorker *worker, const GError *error, gpointer data) {
+  Proof *proof = data;
+  int number = ain_worker_end_signal(worker);
+  gboolean wrote = proof->in_slot && !proof->copy_input && (number == SIGSEGV || number == SIGBUS);
+  if (wrote) {
+    g_message("model %s writes into its input: it gets a copy of every request", proof->model->id);
+    ain_worker_free(worker);
+    proof->worker = NULL;
+    proof->copy_input = TRUE;
+    proof->in_slot = FALSE;
+    attempt(proof);
+    return;
+  }
+  g_autoptr(GError) reason = g_error_copy(error);
+  if (g_error_matches(reason, AIN_ERROR, AIN_ERROR_WORKER_DIED)) {
+    reason->code = AIN_ERROR_MODEL_INVALID;
+  }
+  finish(proof, reason);
+}
+
+static void overdue(gpointer data) {
+  Proof *proof = data;
+  proof->timer = NULL;
+  g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_MODEL_INVALID,
+                                        "model [%s] did not load and answer a first call within %d s",
+                                        proof->model->id, (int)(PROOF_TIMEOUT_US / G_USEC_PER_SEC));
+  ain_worker_kill(proof->worker, error);
+}
+
+/* One element type for all columns: the widest that is declared. */
+static AinDType declared_dtype(const AinModel *model) {
+  AinDType widest = AIN_DTYPE_BOOL;
+  for (gint32 i = 0; i < model->input_shape[1]; i++) {
+    AinDType dtype = AIN_DTYPE_FLOAT32;
+    switch (model->input_types[i]) {
+    case AIN_TS_BOOLEAN:
+      dtype = AIN_DTYPE_BOOL;
+      break;
+    case AIN_TS_INT32:
+      dtype = AIN_DTYPE_INT32;
+      break;
+    case AIN_TS_INT64:
+      dtype = AIN_DTYPE_INT64;
+      break;
+    case AIN_TS_DOUBLE:
+      dtype = AIN_DTYPE_FLOAT64;
+      break;
+    default:
+      break;
+    }
+    widest = MAX(widest, dtype);
+  }
+  return widest;
+}
+
+static void attempt(Proof *proof) {
+  static const AinWorkerEvents events = { worker_loaded, worker_ended };
+  AinLaneContext *context = proof->proofs->context;
+  const AinModel *model = proof->model;
+  AinWorkerSpec spec = {
+    .name = model->id,
+    .kind = ain_model_kind_name(model->kind),
+    .directory = model->directory,
+    .dtype = declared_dtype(model),
+    .input_shape = { model->input_shape[0], model->input_shape[1] },
+    .output_shape = { model->output_shape[0], model->output_shape[1] },
+    .max_batch = 1,
+    .prove = TRUE,
+    .memory_bytes = context->config.worker_memory_bytes,
+  };
+  context->totals.workers++;
+  proof->worker = ain_worker_start(context->runtime, &spec, &events, proof);
+}
+
+AinProofs *ain_proofs_new(AinLaneContext *context) {
+  AinProofs *proofs = g_new0(AinProofs, 1);
+  proofs->context = context;
+  proofs->running = g_ptr_array_new();
+  return proofs;
+}
+
+void ain_proofs_free(AinProofs *proofs) {
+  if (proofs == NULL) {
+    return;
+  }
+  g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the node is stopping");
+  while (proofs->running->len > 0) {
+    finish(g_ptr_array_index(proofs->running, 0), error);
+  }
+  g_ptr_array_unref(proofs->running);
+  g_free(proofs);
+}
+
+void ain_proofs_prove(gpointer prover, AinModel *model, AinProveDone done, gpointer data) {
+  AinProofs *proofs = prover;
+  Proof *proof = g_new0(Proof, 1);
+  proof->proofs = proofs;
+  proof->model = ain_model_ref(model);
+  proof->done = done;
+  proof->data = data;
+  g_ptr_array_add(proofs->running, proof);
+  proof->timer = ain_loop_timer(proofs->context->loop, ain_loop_now() + PROOF_TIMEOUT_US, overdue, proof);
+  attempt(proof);
+}

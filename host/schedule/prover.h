@@ -1,0 +1,13 @@
+/* Proves a model before it is registered: loads it in a worker of its own, runs it on random data there, and
+ * once on data in a read-only slot, which finds models that write into their input. Loop thread. */
+#pragma once
+#include "registry/registry.h"
+#include "schedule/lane.h"
+
+typedef struct AinProofs AinProofs;
+
+AinProofs *ain_proofs_new(AinLaneContext *context);
+/* Proofs under way end with CANCELLED. */
+void ain_proofs_free(AinProofs *proofs);
+/* The registry's AinProver.prove; `prover` is the AinProofs. */
+void ain_proofs_prove(gpointer prover, AinModel *model, AinProveDone done, gpointer data);

@@ -1,0 +1,56 @@
+/* From a decoded request to its answer: one lane per model with a bounded queue, a worker, batching,
+ * deadlines.
+ *
+ * A lane starts its worker with its first request and keeps it. Whatever queued while the worker was busy and
+ * has the same shape goes as one batch, for models that were proven to allow it. All functions: loop thread.
+ */
+#pragma once
+#include "base/loop.h"
+#include "registry/registry.h"
+#include "rpc/call.h"
+#include "runtime/runtime.h"
+
+#include <glib.h>
+
+typedef struct {
+  guint queue_max_requests;    /* waiting requests of one model */
+  guint64 queue_max_bytes;     /* their bytes */
+  gint64 inference_timeout_us; /* of the model's run; 0 = none */
+  gint64 orphan_grace_us;      /* a run goes on so long after its callers have gone */
+  gint64 worker_memory_bytes;  /* 0 = no limit */
+  gboolean batching;           /* FALSE: every request runs alone, answers are bit-equal */
+} AinSchedulerConfig;
+
+typedef struct AinScheduler AinScheduler;
+
+AinScheduler *ain_scheduler_new(AinLoop *loop, AinRuntime *runtime, const AinSchedulerConfig *config);
+/* Ends everything: queued and running requests are answered CANCELLED, workers end; done runs on the loop
+ * when the last one has gone (perhaps before this returns). Nothing may be asked of the scheduler afterwards
+ * but free. */
+void ain_scheduler_shutdown(AinScheduler *scheduler, void (*done)(gpointer data), gpointer data);
+void ain_scheduler_free(AinScheduler *scheduler); /* after shutdown, or unused; NULL is allowed */
+
+/* Runs an INFERENCE or FORECAST call on the model and answers it, also on every error. Takes the call's
+ * reference. */
+void ain_scheduler_infer(AinScheduler *scheduler, AinModel *model, AinCall *call);
+
+/* The model is no longer served: queued requests are answered MODEL_NOT_FOUND, the one running may end. */
+void ain_scheduler_retire(AinScheduler *scheduler, AinModel *model);
+
+/* Proves models for the registry in workers of their own. */
+AinProver ain_scheduler_prover(AinScheduler *scheduler);
+
+/* Requests not yet answered. */
+guint ain_scheduler_pending(const AinScheduler *scheduler);
+
+/* Totals since the start, for tests and benchmarks that assert what was computed. */
+typedef struct {
+  guint64 requests; /* answered with a result */
+  guint64 failures; /* answered with an error */
+  guint64 jobs;     /* calls of a model */
+  guint64 samples;  /* samples in them: equals the samples asked for, or something was cached or repeated */
+  guint64 copied_bytes; /* input bytes copied beside the one decoding pass */
+  guint64 workers;      /* started */
+  gint64 model_ns;      /* inside the models */
+} AinSchedulerTotals;
+AinSchedulerTotals ain_scheduler_totals(const AinScheduler *scheduler);

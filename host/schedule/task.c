@@ -1,0 +1,262 @@
+#include "schedule/task.h"
+
+#include "base/error.h"
+
+#include <string.h>
+
+/* Families whose CALL INFERENCE answer has exactly one DOUBLE column whatever the model's types. */
+#define ONE_DOUBLE_FAMILIES ((AinFamilies)(AIN_FAMILY_G | AIN_FAMILY_H))
+
+#define WINDOWS_MAX 100000U
+
+static gboolean check_columns(const AinModel *model, const AinRequest *request, const AinTsBlock *block,
+                              GError **error) {
+  guint given = request->column_order != NULL ? request->n_column_order : block->n_columns;
+  if (given != (guint)model->input_shape[1]) {
+    g_set_error(
+        error, AIN_ERROR, AIN_ERROR_INVALID,
+        "model [%s] takes %d input columns, the query gives %u: select as many columns as the model has",
+        model->id, model->input_shape[1], given);
+    return FALSE;
+  }
+  for (guint i = 0; request->column_order != NULL && i < given; i++) {
+    if (request->column_order[i] >= block->n_columns) {
+      g_set_error(error, AIN_ERROR, AIN_ERROR_INVALID,
+                  "the request orders column %u of a block that has %u columns", request->column_order[i],
+                  block->n_columns);
+      return FALSE;
+    }
+  }
+  if (block->n_rows == 0) {
+    g_set_error(error, AIN_ERROR, AIN_ERROR_INVALID, "the query gives no rows; model [%s] takes %d rows",
+                model->id, model->input_shape[0]);
+    return FALSE;
+  }
+  return TRUE;
+}
+
+/* WINDOW count(interval, step): sample k covers the rows from k * step on. */
+static gboolean cut_windows(AinTask *task, const AinRequest *request, GError **error) {
+  guint32 rows = task->block.n_rows;
+  task->rows = rows;
+  task->n_samples = 1;
+  task->step = 0;
+  if (!request->has_window) {
+    return TRUE;
+  }
+  gint32 interval = request->window_interval;
+  gint32 step = request->window_step;
+  if (interval <= 0 || step <= 0 || (guint32)interval > rows) {
+    g_set_error(
+        error, AIN_ERROR, AIN_ERROR_INVALID,
+        "window count(%d, %d) does not fit the %u rows of the query: interval and step must be positive, the "
+        "interval at most the number of rows",
+        interval, step, rows);
+    return FALSE;
+  }
+  task->rows = (guint32)interval;
+  task->step = (guint32)step;
+  task->n_samples = (rows - task->rows) / task->step + 1;
+  if (task->n_samples > WINDOWS_MAX) {
+    g_set_error(error, AIN_ERROR, AIN_ERROR_TOO_LARGE,
+                "window count(%d, %d) over %u rows gives %u windows, at most %u can be run in one query",
+                interval, step, rows, task->n_samples, WINDOWS_MAX);
+    return FALSE;
+  }
+  return TRUE;
+}
+
+/* FORECAST sends up to 2880 rows whatever the model: it gets the latest ones it has room for. */
+static void take_latest_rows(AinTask *task) {
+  guint32 wanted = (guint32)task->model->input_shape[0];
+  if (task->block.n_rows > wanted) {
+    task->first_row = task->block.n_rows - wanted;
+    task->rows = wanted;
+  }
+}
+
+AinTask *ain_task_new(AinModel *model, AinCall *call, GError **error) {
+  const AinRequest *request = ain_call_request(call);
+  AinTask *task = g_new0(AinTask, 1);
+  if (!ain_tsblock_parse(&task->block, request->dataset.data, request->dataset.size, error)) {
+    g_prefix_error(error, "the input of model [%s] is not a valid TsBlock: ", model->id);
+    g_free(task);
+    return NULL;
+  }
+  task->model = ain_model_ref(model);
+  gboolean fits = check_columns(model, request, &task->block, error) && cut_windows(task, request, error);
+  if (!fits) {
+    ain_task_free(task);
+    return NULL;
+  }
+  if (request->method != AIN_METHOD_INFERENCE) {
+    take_latest_rows(task);
+  }
+  task->call = call;
+  return task;
+}
+
+void ain_task_free(AinTask *task) {
+  if (task == NULL) {
+    return;
+  }
+  ain_tsblock_clear(&task->block);
+  ain_model_unref(task->model);
+  ain_call_unref(task->call);
+  g_clear_pointer(&task->results, g_byte_array_unref);
+  g_free(task);
+}
+
+gsize ain_task_size(const AinTask *task) {
+  return ain_call_request(task->call)->dataset.size + sizeof *task;
+}
+
+gboolean ain_task_fill(const AinTask *task, guint32 index, void *dst, GError **error) {
+  const AinRequest *request = ain_call_request(task->call);
+  guint32 first = task->first_row + index * task->step;
+  return ain_tsblock_to_tensor(&task->block, request->column_order, request->n_column_order, first,
+                               task->rows, task->model->dtype, AIN_NULLS_ZERO, dst, error);
+}
+
+/* --- the answer
+ * ---------------------------------------------------------------------------------------------- */
+
+static gboolean check_result(const AinTask *task, const AinJobResult *result, GError **error) {
+  const AinModel *model = task->model;
+  const AinRequest *request = ain_call_request(task->call);
+  if (result->columns != (guint32)model->output_shape[1] || result->rows == 0) {
+    g_set_error(error, AIN_ERROR, AIN_ERROR_MODEL_FAILED,
+                "model [%s] answered %u rows of %u columns, its output_shape says [%d, %d]", model->id,
+                result->rows, result->columns, model->output_shape[0], model->output_shape[1]);
+    return FALSE;
+  }
+  if (task->rows == (guint32)model->input_shape[0] && result->rows != (guint32)model->output_shape[0]) {
+    g_set_error(error, AIN_ERROR, AIN_ERROR_MODEL_FAILED,
+                "model [%s] answered %u rows, its output_shape says [%d, %d]", model->id, result->rows,
+                model->output_shape[0], model->output_shape[1]);
+    return FALSE;
+  }
+  if (request->method == AIN_METHOD_FORECAST && (gint64)request->output_length > (gint64)result->rows) {
+    g_set_error(error, AIN_ERROR, AIN_ERROR_INVALID,
+                "model [%s] forecasts %u rows, OUTPUT_LENGTH asks for %d: ask for at most %u", model->id,
+                result->rows, request->output_length, result->rows);
+    return FALSE;
+  }
+  if (request->method == AIN_METHOD_INFERENCE && (request->families & ~ONE_DOUBLE_FAMILIES) == 0
+      && result->columns != 1) {
+    g_set_error(error, AIN_ERROR, AIN_ERROR_MODEL_FAILED,
+                "model [%s] answers %u columns, this release's CALL INFERENCE takes one", model->id,
+                result->columns);
+    return FALSE;
+  }
+  return TRUE;
+}
+
+typedef struct {
+  const AinTask *task;
+  const guint8 *data; /* [n_samples][rows][columns] */
+  AinDType dtype;
+  guint32 rows;      /* of one result in data */
+  guint32 sent_rows; /* of them, the first so many are sent */
+  const guint8 *types;
+  guint columns;
+} Filling;
+
+static void fill_block(guint index, guint8 *dst, gsize size, gpointer data) {
+  (void)size;
+  const Filling *filling = data;
+  gssize element = (gssize)ain_dtype_size(filling->dtype);
+  gssize row = element * (gssize)filling->columns;
+  const guint8 *sample = filling->data + (gsize)index * filling->rows * (gsize)row;
+  ain_tsblock_from_tensor(dst, filling->types, filling->columns, filling->sent_rows, filling->dtype, sample,
+                          row, element);
+}
+
+static const guint8 *answer_types(const AinTask *task, guint8 **owned) {
+  const AinRequest *request = ain_call_request(task->call);
+  gboolean declared =
+      request->method == AIN_METHOD_INFERENCE && (request->families & ~ONE_DOUBLE_FAMILIES) != 0;
+  if (declared) {
+    return task->model->output_types;
+  }
+  guint columns = (guint)task->model->output_shape[1];
+  *owned = g_malloc(columns);
+  memset(*owned, AIN_TS_DOUBLE, columns);
+  return *owned;
+}
+
+static gboolean answer(AinTask *task, AinDType dtype, guint32 rows, const guint8 *data) {
+  const AinRequest *request = ain_call_request(task->call);
+  g_autofree guint8 *owned = NULL;
+  Filling filling = {
+    .task = task,
+    .data = data,
+    .dtype = dtype,
+    .rows = rows,
+    .sent_rows = request->method == AIN_METHOD_FORECAST && request->output_length > 0
+                     ? MIN(rows, (guint32)request->output_length)
+                     : rows,
+    .types = answer_types(task, &owned),
+    .columns = (guint)task->model->output_shape[1],
+  };
+  gsize size = ain_tsblock_encoded_size(filling.types, filling.columns, filling.sent_rows);
+  if (size == 0) {
+    g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_TOO_LARGE,
+                                          "the result of model [%s] is too large to send", task->model->id);
+    ain_call_reply_error(task->call, error);
+    return FALSE;
+  }
+  gsize one = size;
+  g_autofree gsize *many = task->n_samples > 1 ? g_new(gsize, task->n_samples) : NULL;
+  for (guint32 i = 0; many != NULL && i < task->n_samples; i++) {
+    many[i] = size;
+  }
+  ain_call_reply_blocks(task->call, task->n_samples, many != NULL ? many : &one, fill_block, &filling);
+  return TRUE;
+}
+
+void ain_task_fail(AinTask *task, const GError *error) {
+  task->answered = TRUE;
+  ain_call_reply_error(task->call, error);
+}
+
+/* Results of several windows come in several jobs: they wait here until the last one is there. */
+static gboolean store_results(AinTask *task, guint32 first, guint32 count, const AinJobResult *result,
+                              const guint8 *data, GError **error) {
+  gsize one = (gsize)result->rows * result->columns * ain_dtype_size(result->dtype);
+  if (task->results == NULL) {
+    if (one * task->n_samples > G_MAXUINT32) {
+      g_set_error(error, AIN_ERROR, AIN_ERROR_TOO_LARGE,
+                  "the %u windows of this query give more than 4 GiB of results", task->n_samples);
+      return FALSE;
+    }
+    task->results = g_byte_array_sized_new((guint)(one * task->n_samples));
+    g_byte_array_set_size(task->results, (guint)(one * task->n_samples));
+    task->out_rows = result->rows;
+    task->result_dtype = result->dtype;
+  }
+  if (result->rows != task->out_rows || result->dtype != task->result_dtype) {
+    g_set_error(error, AIN_ERROR, AIN_ERROR_MODEL_FAILED,
+                "model [%s] answers windows of one query in different shapes", task->model->id);
+    return FALSE;
+  }
+  memcpy(task->results->data + one * first, data, one * count);
+  return TRUE;
+}
+
+gboolean ain_task_take_results(AinTask *task, guint32 first, guint32 count, const AinJobResult *result,
+                               const guint8 *data) {
+  g_autoptr(GError) error = NULL;
+  if (!check_result(task, result, &error)
+      || (task->n_samples > 1 && !store_results(task, first, count, result, data, &error))) {
+    ain_task_fail(task, error);
+    return FALSE;
+  }
+  task->n_answered += count;
+  if (task->n_answered < task->n_samples) {
+    return TRUE;
+  }
+  task->answered = TRUE;
+  return task->n_samples == 1 ? answer(task, result->dtype, result->rows, data)
+                              : answer(task, task->result_dtype, task->out_rows, task->results->data);
+}

@@ -1,0 +1,45 @@
+/* One request on its way through a lane: parsed, checked against its model, cut into samples; and its answer.
+ * Loop thread, except ain_task_fill(). */
+#pragma once
+#include "registry/registry.h"
+#include "rpc/call.h"
+#include "runtime/runtime.h"
+
+#include <glib.h>
+
+typedef struct {
+  AinCall *call;
+  AinModel *model;
+  AinTsBlock block;
+  guint32 rows;      /* of one sample */
+  guint32 first_row; /* of the first sample */
+  guint32 step;      /* rows from one sample to the next */
+  guint32 n_samples; /* one, or the number of windows */
+  guint32 next;      /* first sample not yet given to a job */
+  guint32 n_answered;
+  guint32 out_rows;    /* rows of one result; 0 until the first is there */
+  GByteArray *results; /* of tasks with several samples: their tensors, until all are there */
+  AinDType result_dtype;
+  guint in_flight; /* jobs that hold samples of it; kept by the lane */
+  gboolean queued; /* in the lane's queue */
+  gboolean answered;
+  gboolean abandoned; /* its caller has gone */
+  gpointer lane;      /* the scheduler's */
+} AinTask;
+
+/* Parses and checks; takes the call's reference on success only. Errors: MALFORMED, TOO_LARGE, INVALID. */
+AinTask *ain_task_new(AinModel *model, AinCall *call, GError **error);
+void ain_task_free(AinTask *task); /* NULL is allowed; the call must have been answered */
+
+/* Bytes it holds while it waits. */
+gsize ain_task_size(const AinTask *task);
+
+/* Decodes sample `index` into dst, an array [rows][columns] of the model's element type. Any thread. */
+gboolean ain_task_fill(const AinTask *task, guint32 index, void *dst, GError **error);
+
+/* Takes `count` results [count][rows][columns] at `data`, the samples from `first` on. When the last one is
+ * there the call is answered, with a result or an error (task->answered). Returns FALSE when it was an error.
+ */
+gboolean ain_task_take_results(AinTask *task, guint32 first, guint32 count, const AinJobResult *result,
+                               const guint8 *data);
+void ain_task_fail(AinTask *task, const GError *error);
