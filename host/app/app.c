@@ -1,0 +1,385 @@
+/* Start, run and stop of the node: the only place that knows all modules. */
+#include "app/app.h"
+
+#include "ain-version.h"
+#include "app/instance.h"
+#include "app/service.h"
+#include "base/error.h"
+#include "base/exit.h"
+#include "base/fd.h"
+#include "base/loop.h"
+#include "cluster/cluster.h"
+#include "config/config.h"
+#include "env/env.h"
+#include "observe/observe.h"
+#include "registry/registry.h"
+#include "rpc/server.h"
+#include "runtime/runtime.h"
+#include "schedule/scheduler.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <sys/epoll.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#define HELPER_THREADS 3
+#define MAX_CONNECTIONS 20000
+#define MAX_IN_FLIGHT 64
+#define FRAME_TIMEOUT_US (60 * G_USEC_PER_SEC)
+/* DataNodes keep pooled connections idle for a minute, later releases forget some for ever. */
+#define IDLE_TIMEOUT_US (600 * G_USEC_PER_SEC)
+#define DRAIN_LOOK_US (20 * 1000)
+/* So long a stopping node waits for one more heartbeat, which tells the cluster that it is going. */
+#define FAREWELL_US (1500 * 1000)
+
+typedef struct {
+  const AinAppOptions *options;
+  AinConfig *config;
+  AinInstance *instance;
+  AinInterpreter *interpreter;
+  char *probe_cache;
+  AinLoop *loop;
+  int signal_fd;
+  AinLoopFd *signal_watch;
+  AinRpcServer *server;
+  AinLoadMeter *meter;
+  AinRuntime *runtime;
+  AinScheduler *scheduler;
+  AinRegistry *registry;
+  AinService *service;
+  AinCluster *cluster;
+  GError *failure; /* why the node ends by itself */
+  gboolean joined;
+  gboolean stopping;
+  gboolean removed; /* the cluster has forgotten this node: no farewell */
+  gint64 drain_until;
+  gint64 farewell_until;
+  AinLoopTimer *drain_timer;
+} App;
+
+/* --- stopping
+ * ------------------------------------------------------------------------------------------------ */
+
+static void all_ended(gpointer data) {
+  App *app = data;
+  ain_loop_quit(app->loop);
+}
+
+static void look_whether_drained(gpointer data) {
+  App *app = data;
+  gint64 now = ain_loop_now();
+  gboolean answered =
+      ain_scheduler_pending(app->scheduler) == 0 && ain_rpc_server_unanswered(app->server) == 0;
+  gboolean told = app->removed || !app->joined || ain_service_heartbeats_while_draining(app->service) > 0
+                  || now >= app->farewell_until;
+  app->drain_timer = NULL;
+  if ((answered && told) || now >= app->drain_until) {
+    ain_scheduler_shutdown(app->scheduler, all_ended, app);
+    return;
+  }
+  app->drain_timer = ain_loop_timer(app->loop, now + DRAIN_LOOK_US, look_whether_drained, app);
+}
+
+static void begin_stop(App *app, const char *why) {
+  if (app->stopping) {
+    app->drain_until = 0; /* asked twice: at once */
+    return;
+  }
+  app->stopping = TRUE;
+  g_message("%s: the AINode is stopping; %u requests are still running", why,
+            ain_scheduler_pending(app->scheduler));
+  ain_observe_notify("STOPPING=1");
+  ain_service_drain(app->service, "the AINode is stopping");
+  gint64 now = ain_loop_now();
+  app->drain_until = now + MAX(app->config->drain_ms * 1000, 0);
+  app->farewell_until = MIN(now + FAREWELL_US, app->drain_until);
+  look_whether_drained(app);
+}
+
+static void removed_by_cluster(gpointer data) {
+  App *app = data;
+  app->removed = TRUE;
+  begin_stop(app, "REMOVE AINODE");
+}
+
+static void signalled(guint32 events, gpointer data) {
+  (void)events;
+  App *app = data;
+  struct signalfd_siginfo info;
+  while (read(app->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
+    if (info.ssi_signo == SIGHUP) {
+      ain_observe_log_reopen();
+    } else {
+      begin_stop(app, info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+    }
+  }
+}
+
+static void give_up(App *app, const GError *error) {
+  if (app->failure == NULL) {
+    app->failure = g_error_copy(error);
+  }
+  begin_stop(app, "start failed");
+}
+
+/* --- starting
+ * ------------------------------------------------------------------------------------------------ */
+
+static void joined(const GError *error, gpointer data) {
+  App *app = data;
+  if (error != NULL) {
+    give_up(app, error);
+    return;
+  }
+  app->joined = TRUE;
+  g_autofree char *sentence = g_strdup_printf(
+      "AINode %s (%s) has successfully started: node id %d, serving on %s:%u, %s %s", AIN_VERSION,
+      AIN_BUILD_INFO, ain_cluster_node_id(app->cluster), app->config->rpc_address,
+      ain_rpc_server_port(app->server), app->interpreter->executable, app->interpreter->version);
+  g_message("%s", sentence);
+  ain_observe_notify("READY=1");
+  if (app->options->ready != NULL) {
+    app->options->ready(sentence, app->options->ready_data);
+  }
+}
+
+static void release_learnt(AinFamily family, gpointer data) {
+  App *app = data;
+  ain_rpc_server_set_release(app->server, family);
+}
+
+static void evidence_seen(AinFamilies seen, gpointer data) {
+  App *app = data;
+  ain_cluster_add_evidence(app->cluster, seen);
+}
+
+static void model_retired(AinModel *model, gpointer data) {
+  App *app = data;
+  ain_scheduler_retire(app->scheduler, model);
+}
+
+static void handle_call(AinCall *call, gpointer data) {
+  App *app = data;
+  ain_service_handle(call, app->service);
+}
+
+static gboolean catch_signals(App *app, GError **error) {
+  sigset_t wanted;
+  sigemptyset(&wanted);
+  sigaddset(&wanted, SIGTERM);
+  sigaddset(&wanted, SIGINT);
+  sigaddset(&wanted, SIGHUP);
+  int failed = pthread_sigmask(SIG_BLOCK, &wanted, NULL); /* before any thread starts: they inherit it */
+  app->signal_fd = failed == 0 ? signalfd(-1, &wanted, SFD_CLOEXEC | SFD_NONBLOCK) : -1;
+  if (app->signal_fd < 0) {
+    ain_error_set_errno(error, AIN_ERROR_INTERNAL, errno, "cannot receive signals");
+    return FALSE;
+  }
+  struct sigaction ignore = { .sa_handler = SIG_IGN };
+  sigaction(SIGPIPE, &ignore, NULL);
+  return TRUE;
+}
+
+static gboolean find_interpreter(App *app, GError **error) {
+  const AinAppOptions *options = app->options;
+  app->probe_cache = g_build_filename(app->config->system_dir, "interpreter.probe", NULL);
+  AinEnvRequest request = {
+    .home = app->config->home,
+    .python = options->interpreter,
+    .no_install = options->no_install,
+    .force_reinstall = options->force,
+    .mirror = options->mirror,
+    .wheelhouse = options->wheelhouse,
+    .cache_file = app->probe_cache,
+  };
+  gboolean from_cache = FALSE;
+  app->interpreter = ain_env_ensure(&request, &from_cache, error);
+  if (app->interpreter == NULL) {
+    return FALSE;
+  }
+  const AinInterpreter *found = app->interpreter;
+  g_message("Python %s at %s (prefix %s, %s%s, numpy %s, torch %s)%s", found->version, found->executable,
+            found->prefix, found->libpython != NULL ? "embedding " : "executed",
+            found->libpython != NULL ? found->libpython : "", found->numpy != NULL ? found->numpy : "absent",
+            found->torch != NULL ? found->torch : "absent", from_cache ? ", known from the last start" : "");
+  g_autoptr(GPtrArray) problems = ain_env_problems(found);
+  for (guint i = 0; i < problems->len; i++) {
+    g_warning("%s", (const char *)g_ptr_array_index(problems, i));
+  }
+  return TRUE;
+}
+
+static gboolean listen_for_calls(App *app, GError **error) {
+  AinRpcServerConfig config = {
+    .address = app->config->rpc_address,
+    .port = app->config->rpc_port,
+    .max_frame = (gsize)app->config->max_frame_bytes,
+    .frame_timeout_us = FRAME_TIMEOUT_US,
+    .idle_timeout_us = IDLE_TIMEOUT_US,
+    .max_connections = MAX_CONNECTIONS,
+    .max_in_flight = MAX_IN_FLIGHT,
+  };
+  app->server = ain_rpc_server_new(app->loop, &config, handle_call, app, error);
+  return app->server != NULL;
+}
+
+static gboolean start_runtime(App *app, GError **error) {
+  g_autofree char *lib_dir = g_build_filename(app->config->home, "lib", NULL);
+  g_autofree char *work_dir = g_build_filename(app->config->system_dir, "workers", NULL);
+  if (!ain_file_make_directory(work_dir, error)) {
+    return FALSE;
+  }
+  AinRuntimeConfig config = {
+    .lib_dir = lib_dir,
+    .work_dir = work_dir,
+    .python = app->interpreter->executable,
+    .libpython = app->interpreter->libpython,
+    .fork = app->config->worker_fork,
+  };
+  app->runtime = ain_runtime_new(app->loop, &config, error);
+  if (app->runtime == NULL) {
+    return FALSE;
+  }
+  ain_runtime_start(app->runtime);
+  return TRUE;
+}
+
+static gboolean start_models(App *app, GError **error) {
+  AinSchedulerConfig config = {
+    .queue_max_requests = (guint)app->config->queue_max_requests,
+    .queue_max_bytes = (guint64)app->config->queue_max_bytes,
+    .inference_timeout_us = app->config->inference_timeout_ms * 1000,
+    .orphan_grace_us = app->config->orphan_grace_ms * 1000,
+    .worker_memory_bytes = app->config->worker_memory_bytes,
+    .batching = app->config->batching,
+  };
+  app->scheduler = ain_scheduler_new(app->loop, app->runtime, &config);
+  app->registry =
+      ain_registry_new(app->loop, app->config->models_dir, ain_scheduler_prover(app->scheduler), error);
+  if (app->registry == NULL) {
+    return FALSE;
+  }
+  ain_registry_on_retire(app->registry, model_retired, app);
+  return TRUE;
+}
+
+static void connect_parts(App *app) {
+  AinServiceParts parts = {
+    .registry = app->registry,
+    .scheduler = app->scheduler,
+    .runtime = app->runtime,
+    .meter = app->meter,
+    .stop = removed_by_cluster,
+    .data = app,
+  };
+  app->service = ain_service_new(&parts);
+  ain_service_set_server(app->service, app->server);
+  app->cluster = ain_cluster_new(app->loop, app->config);
+  ain_cluster_on_release(app->cluster, release_learnt, app);
+  ain_rpc_server_set_release(app->server, ain_cluster_release(app->cluster));
+  ain_rpc_server_on_evidence(app->server, evidence_seen, app);
+  ain_cluster_join(app->cluster, joined, app);
+}
+
+/* A probe from the cache is repeated while the node already registers. */
+typedef struct {
+  App *app;
+  AinInterpreter *seen;
+  GError *error;
+  gboolean changed;
+} Reprobe;
+
+static void reprobe_work(gpointer data) {
+  Reprobe *reprobe = data;
+  g_autofree char *bootstrap = ain_env_bootstrap_dir(reprobe->app->config->home);
+  reprobe->seen = ain_env_reprobe(reprobe->app->interpreter, bootstrap, reprobe->app->probe_cache,
+                                  &reprobe->changed, &reprobe->error);
+}
+
+static void reprobe_done(gpointer data) {
+  Reprobe *reprobe = data;
+  if (reprobe->error != NULL) {
+    g_warning("the Python environment has changed since the last start: %s", reprobe->error->message);
+  } else if (reprobe->changed) {
+    g_warning(
+        "the Python environment has changed since the last start: restart the AINode to use it as it is now");
+  }
+  ain_interpreter_free(reprobe->seen);
+  g_clear_error(&reprobe->error);
+  g_free(reprobe);
+}
+
+static void repeat_probe(App *app) {
+  Reprobe *reprobe = g_new0(Reprobe, 1);
+  reprobe->app = app;
+  ain_loop_offload(app->loop, reprobe_work, reprobe_done, reprobe);
+}
+
+static gboolean start(App *app, GError **error) {
+  const AinAppOptions *options = app->options;
+  app->config =
+      ain_config_load(options->home, options->config_file, (const char *const *)options->overrides, error);
+  if (app->config == NULL || !ain_config_prepare_directories(app->config, error)
+      || !ain_observe_log_open(app->config->logs_dir, options->debug, error)) {
+    return FALSE;
+  }
+  app->instance = ain_instance_acquire(app->config->system_dir, error);
+  if (app->instance == NULL || !find_interpreter(app, error) || !catch_signals(app, error)) {
+    return FALSE;
+  }
+  app->loop = ain_loop_new(HELPER_THREADS, error);
+  if (app->loop == NULL || !listen_for_calls(app, error)) {
+    return FALSE;
+  }
+  app->signal_watch = ain_loop_watch(app->loop, app->signal_fd, EPOLLIN, signalled, app);
+  app->meter = ain_observe_load_new(app->loop, app->config->models_dir);
+  if (!start_runtime(app, error) || !start_models(app, error)) {
+    return FALSE;
+  }
+  connect_parts(app);
+  repeat_probe(app);
+  return TRUE;
+}
+
+/* Everything in the reverse order; also after a start that failed half way. */
+static void tear_down(App *app) {
+  ain_cluster_free(app->cluster);
+  ain_rpc_server_free(app->server);
+  ain_service_free(app->service);
+  ain_registry_free(app->registry);
+  ain_scheduler_free(app->scheduler);
+  ain_runtime_free(app->runtime);
+  ain_observe_load_free(app->meter);
+  if (app->loop != NULL) {
+    ain_loop_timer_stop(app->drain_timer);
+    ain_loop_unwatch(app->signal_watch);
+  }
+  ain_loop_free(app->loop);
+  ain_fd_close(&app->signal_fd);
+  ain_interpreter_free(app->interpreter);
+  g_free(app->probe_cache);
+  ain_instance_free(app->instance);
+  ain_config_free(app->config);
+}
+
+int ain_app_run(const AinAppOptions *options, GError **error) {
+  App app = { .options = options, .signal_fd = -1 };
+  g_autoptr(GError) failure = NULL;
+  if (start(&app, &failure)) {
+    ain_loop_run(app.loop);
+    failure = g_steal_pointer(&app.failure);
+  }
+  if (failure != NULL) {
+    g_warning("%s", failure->message);
+  } else {
+    g_message("the AINode has successfully stopped");
+  }
+  tear_down(&app);
+  ain_observe_log_close();
+  int code = ain_app_exit_code(failure);
+  if (failure != NULL) {
+    g_propagate_error(error, g_steal_pointer(&failure));
+  }
+  return code;
+}
