@@ -8,9 +8,7 @@
 
 #include <math.h>
 
-#define GROUP_COLUMNS 16   /* columns interleaved at a time */
-#define GROUP_ROW_BYTES 64 /* of a tensor row written at a time: a cache line */
-#define RANKS 512          /* samples of the rank of a dictionary's entries */
+#define RANKS 512 /* samples of the rank of a dictionary's entries */
 
 typedef struct {
   const AinTsBlock *block;
@@ -356,12 +354,12 @@ static void write_column(const Job *job, const AinTsColumn *column, guint8 *dst)
   }
 }
 
-/* Columns that lie beside each other in the tensor; n_columns at most GROUP_COLUMNS. */
+/* Columns that lie beside each other in the tensor; at most ain_tsblock_group_columns(). */
 static void write_group(const Job *job, const guint *columns, guint first, guint n_columns, guint8 *dst,
                         gsize row_bytes) {
-  Cursor cursors[GROUP_COLUMNS];
+  Cursor cursors[AIN_TS_GROUP_COLUMNS];
   Scratch scratch;
-  guint8 chunk[AIN_TS_CHUNK_ROWS * MAX(GROUP_ROW_BYTES, GROUP_COLUMNS)];
+  guint8 chunk[AIN_TS_GROUP_BUFFER];
   gsize column_bytes = (gsize)AIN_TS_CHUNK_ROWS << job->shift;
   for (guint i = 0; i < n_columns; i++) {
     guint index = columns != NULL ? columns[first + i] : first + i;
@@ -384,7 +382,7 @@ static void write_tensor(const Job *job, const guint *order, guint n_order, guin
     return;
   }
   gsize row_bytes = (gsize)n_order << job->shift;
-  guint group = MIN(GROUP_COLUMNS, GROUP_ROW_BYTES >> job->shift);
+  guint group = ain_tsblock_group_columns(job->dtype);
   for (guint first = 0; first < n_order; first += group) {
     write_group(job, order, first, MIN(group, n_order - first), dst + ((gsize)first << job->shift),
                 row_bytes);

@@ -5,12 +5,12 @@
 
 #include <string.h>
 
-static guint32 column_encoding(guint8 type) {
+static guint8 column_encoding(guint8 type) {
   return type == AIN_TS_BOOLEAN ? 0 : type == AIN_TS_INT32 || type == AIN_TS_FLOAT ? 1 : 2;
 }
 
 static AinDType column_storage(guint8 type) {
-  AinTsColumn column = { .type = type, .encoding = (guint8)column_encoding(type) };
+  AinTsColumn column = { .type = type, .encoding = column_encoding(type) };
   return ain_tsblock_storage(&column);
 }
 
@@ -41,65 +41,100 @@ static guint8 *write_count(guint8 *to, guint32 value) {
   return to + sizeof wire;
 }
 
-/* Everything before the first value column. */
-static guint8 *write_head(guint8 *to, const guint8 *types, guint n_columns, guint32 n_rows) {
-  to = write_count(to, n_columns);
-  for (guint i = 0; i < n_columns; i++) {
-    *to++ = types[i];
-  }
-  to = write_count(to, n_rows);
-  *to++ = (guint8)column_encoding(AIN_TS_INT64);
-  for (guint i = 0; i < n_columns; i++) {
-    *to++ = (guint8)column_encoding(types[i]);
-  }
-  gsize time_size = 1 + 8 * (gsize)n_rows;
-  memset(to, 0, time_size);
-  return to + time_size;
-}
-
 typedef struct {
   const AinTsKernels *kernels;
+  const guint8 *types;
+  guint n_columns;
+  guint32 n_rows;
   const guint8 *src;
   gssize row_stride;
   gssize column_stride;
   AinDType dtype;
-} Source;
+  gsize size; /* of one element */
+} Job;
 
-/* Rows first .. first + n - 1 of one column; first is a multiple of 8. */
-static void write_rows(const Source *source, guint column, guint8 type, guint32 first, gsize n,
-                       guint8 *values) {
-  const guint8 *from =
-      source->src + (gssize)column * source->column_stride + (gssize)first * source->row_stride;
-  guint8 *to = values + values_size(type, first);
-  AinDType storage = column_storage(type);
-  if (source->row_stride == (gssize)ain_dtype_size(source->dtype)) {
-    source->kernels->encode[source->dtype][storage](to, from, n);
-    return;
+/* Everything before the first value column. */
+static guint8 *write_head(const Job *job, guint8 *to) {
+  to = write_count(to, job->n_columns);
+  for (guint i = 0; i < job->n_columns; i++) {
+    *to++ = job->types[i];
   }
-  guint8 buffer[AIN_TS_CHUNK_ROWS * 8];
-  guint shift = ain_tsblock_size_class(source->dtype);
-  for (gsize done = 0; done < n; done += AIN_TS_CHUNK_ROWS) {
-    gsize part = MIN(n - done, AIN_TS_CHUNK_ROWS);
-    source->kernels->gather[shift](buffer, from + (gssize)done * source->row_stride, source->row_stride,
-                                   part);
-    source->kernels->encode[source->dtype][storage](to + values_size(type, done), buffer, part);
+  to = write_count(to, job->n_rows);
+  *to++ = column_encoding(AIN_TS_INT64);
+  for (guint i = 0; i < job->n_columns; i++) {
+    *to++ = column_encoding(job->types[i]);
+  }
+  gsize time_size = 1 + 8 * (gsize)job->n_rows;
+  if (time_size >= AIN_TS_STREAM_BYTES) {
+    job->kernels->stream_zeros(to, time_size);
+  } else {
+    memset(to, 0, time_size);
+  }
+  return to + time_size;
+}
+
+/* n contiguous elements to column values. */
+static void write_values(const Job *job, guint8 type, guint8 *to, const guint8 *from, gsize n) {
+  job->kernels->encode[job->dtype][column_storage(type)](to, from, n);
+}
+
+/* Columns first .. first + n_columns - 1 (one group at most), rows row .. row + n - 1 (one chunk at most,
+ * from a multiple of 8 on), from a source whose columns are not contiguous. `column`: where the first one
+ * begins. Returns where the one behind the last begins. */
+static guint8 *write_chunk(const Job *job, guint first, guint n_columns, guint32 row, gsize n,
+                           guint8 *column) {
+  guint8 buffer[AIN_TS_GROUP_BUFFER];
+  gsize column_bytes = AIN_TS_CHUNK_ROWS * job->size;
+  const guint8 *from = job->src + (gssize)row * job->row_stride + (gssize)first * job->column_stride;
+  job->kernels->deinterleave[ain_tsblock_size_class(job->dtype)](buffer, column_bytes, from, job->row_stride,
+                                                                 n_columns, n);
+  for (guint i = 0; i < n_columns; i++) {
+    guint8 type = job->types[first + i];
+    write_values(job, type, column + 1 + values_size(type, row), buffer + i * column_bytes, n);
+    column += 1 + values_size(type, job->n_rows);
+  }
+  return column;
+}
+
+static void write_strided(const Job *job, guint8 *columns) {
+  guint group = job->column_stride == (gssize)job->size ? ain_tsblock_group_columns(job->dtype) : 1;
+  for (guint32 row = 0; row < job->n_rows;) {
+    guint32 part = MIN(AIN_TS_CHUNK_ROWS, job->n_rows - row);
+    guint8 *column = columns;
+    for (guint first = 0; first < job->n_columns; first += group) {
+      column = write_chunk(job, first, MIN(group, job->n_columns - first), row, part, column);
+    }
+    row += part;
+  }
+}
+
+static void write_contiguous(const Job *job, guint8 *column) {
+  for (guint i = 0; i < job->n_columns; i++) {
+    write_values(job, job->types[i], column + 1, job->src + (gssize)i * job->column_stride, job->n_rows);
+    column += 1 + values_size(job->types[i], job->n_rows);
   }
 }
 
 void ain_tsblock_from_tensor(guint8 *dst, const guint8 *types, guint n_columns, guint32 n_rows,
                              AinDType src_dtype, const void *src, gssize row_stride, gssize column_stride) {
-  Source source = { ain_tsblock_kernels(), src, row_stride, column_stride, src_dtype };
-  guint8 *columns = write_head(dst, types, n_columns, n_rows);
-  guint32 step = row_stride == (gssize)ain_dtype_size(src_dtype) ? n_rows : AIN_TS_CHUNK_ROWS;
-  guint32 first = 0;
-  do { /* once also without rows: every column has its flag */
-    guint32 part = MIN(step, n_rows - first);
-    guint8 *column = columns;
-    for (guint i = 0; i < n_columns; i++) {
-      *column++ = 0; /* no nulls */
-      write_rows(&source, i, types[i], first, part, column);
-      column += values_size(types[i], n_rows);
-    }
-    first += part;
-  } while (first < n_rows);
+  Job job = { .kernels = ain_tsblock_kernels(),
+              .types = types,
+              .n_columns = n_columns,
+              .n_rows = n_rows,
+              .src = src,
+              .row_stride = row_stride,
+              .column_stride = column_stride,
+              .dtype = src_dtype,
+              .size = ain_dtype_size(src_dtype) };
+  guint8 *columns = write_head(&job, dst);
+  guint8 *flag = columns;
+  for (guint i = 0; i < n_columns; i++) {
+    *flag = 0; /* no nulls */
+    flag += 1 + values_size(types[i], n_rows);
+  }
+  if (row_stride == (gssize)job.size) {
+    write_contiguous(&job, columns);
+  } else {
+    write_strided(&job, columns);
+  }
 }

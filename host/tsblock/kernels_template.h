@@ -287,89 +287,158 @@ static void expand_1(void *restrict to, const void *restrict packed, const guint
 
 /* --- columns to rows and back --------------------------------------------------------------------------- */
 
-#define INTERLEAVE_ONE(T, c)                                                                                 \
-  do {                                                                                                       \
-    const T *restrict in = (const T *)(const void *)(columns + (gsize)(c)*column_bytes);                     \
-    guint8 *out = to + (gsize)(c) * sizeof(T);                                                               \
-    for (gsize i = 0; i < n; i++, out += row_bytes) {                                                        \
-      *(T *)(void *)out = in[i];                                                                             \
+#define COPY_STRIDED(BYTES, T)                                                                               \
+  static inline void copy_strided_##BYTES(guint8 *restrict to, gssize to_step, const guint8 *restrict from,  \
+                                          gssize from_step, gsize n) {                                       \
+    for (gsize i = 0; i < n; i++, to += to_step, from += from_step) {                                        \
+      *(T *)(void *)to = *(const T *)(const void *)from;                                                     \
     }                                                                                                        \
-  } while (0)
+  }
+COPY_STRIDED(1, M_bool)
+COPY_STRIDED(4, M_u32)
+COPY_STRIDED(8, M_u64)
 
-#define INTERLEAVE_TWO(T)                                                                                    \
-  do {                                                                                                       \
-    T *restrict out = (T *)(void *)to;                                                                       \
+/* Squares of elements that fill one vector a line: input lines lie from_line apart, output lines to_line; the
+ * next square is from_next and to_next further. */
+#ifdef __SSE2__
+#define SQUARE_4 4
+static inline void transpose_4(guint8 *restrict to, gssize to_line, gssize to_next,
+                               const guint8 *restrict from, gssize from_line, gssize from_next, gsize n) {
+  for (; n > 0; n--, to += to_next, from += from_next) {
+    __m128 a = _mm_loadu_ps((const gfloat *)(const void *)from);
+    __m128 b = _mm_loadu_ps((const gfloat *)(const void *)(from + from_line));
+    __m128 c = _mm_loadu_ps((const gfloat *)(const void *)(from + 2 * from_line));
+    __m128 d = _mm_loadu_ps((const gfloat *)(const void *)(from + 3 * from_line));
+    _MM_TRANSPOSE4_PS(a, b, c, d);
+    _mm_storeu_ps((gfloat *)(void *)to, a);
+    _mm_storeu_ps((gfloat *)(void *)(to + to_line), b);
+    _mm_storeu_ps((gfloat *)(void *)(to + 2 * to_line), c);
+    _mm_storeu_ps((gfloat *)(void *)(to + 3 * to_line), d);
+  }
+}
+
+#define SQUARE_8 2
+static inline void transpose_8(guint8 *restrict to, gssize to_line, gssize to_next,
+                               const guint8 *restrict from, gssize from_line, gssize from_next, gsize n) {
+  for (; n > 0; n--, to += to_next, from += from_next) {
+    __m128d a = _mm_loadu_pd((const gdouble *)(const void *)from);
+    __m128d b = _mm_loadu_pd((const gdouble *)(const void *)(from + from_line));
+    _mm_storeu_pd((gdouble *)(void *)to, _mm_unpacklo_pd(a, b));
+    _mm_storeu_pd((gdouble *)(void *)(to + to_line), _mm_unpackhi_pd(a, b));
+  }
+}
+#else /* squares of one element: the strided copy does all */
+#define SQUARE_4 1
+#define SQUARE_8 1
+#define transpose_4(to, to_line, to_next, from, from_line, from_next, n) ((void)0)
+#define transpose_8(to, to_line, to_next, from, from_line, from_next, n) ((void)0)
+#endif
+#define SQUARE_1 1
+#define transpose_1(to, to_line, to_next, from, from_line, from_next, n) ((void)0)
+
+/* Two columns side by side: the compiler does better than squares. */
+#define PAIR_COLUMNS(BYTES, T)                                                                               \
+  static void interleave_pair_##BYTES(guint8 *restrict to, const guint8 *restrict columns,                   \
+                                      gsize column_bytes, gsize n) {                                         \
+    T *restrict rows = (T *)(void *)to;                                                                      \
     const T *restrict a = (const T *)(const void *)columns;                                                  \
     const T *restrict b = (const T *)(const void *)(columns + column_bytes);                                 \
     for (gsize i = 0; i < n; i++) {                                                                          \
-      out[2 * i] = a[i];                                                                                     \
-      out[2 * i + 1] = b[i];                                                                                 \
+      rows[2 * i] = a[i];                                                                                    \
+      rows[2 * i + 1] = b[i];                                                                                \
     }                                                                                                        \
-  } while (0)
-
-static void interleave_1(guint8 *restrict to, gsize row_bytes, const guint8 *restrict columns,
-                         gsize column_bytes, guint n_columns, gsize n) {
-  for (guint c = 0; c < n_columns; c++) {
-    INTERLEAVE_ONE(M_bool, c);
+  }                                                                                                          \
+  static void deinterleave_pair_##BYTES(guint8 *restrict columns, gsize column_bytes,                        \
+                                        const guint8 *restrict from, gsize n) {                              \
+    const T *restrict rows = (const T *)(const void *)from;                                                  \
+    T *restrict a = (T *)(void *)columns;                                                                    \
+    T *restrict b = (T *)(void *)(columns + column_bytes);                                                   \
+    for (gsize i = 0; i < n; i++) {                                                                          \
+      a[i] = rows[2 * i];                                                                                    \
+      b[i] = rows[2 * i + 1];                                                                                \
+    }                                                                                                        \
   }
-}
+PAIR_COLUMNS(1, M_bool)
+PAIR_COLUMNS(4, M_u32)
+PAIR_COLUMNS(8, M_u64)
 
-/* Four columns of four rows at a time, so that a row gets one store of 16 bytes. */
-static void interleave_4(guint8 *restrict to, gsize row_bytes, const guint8 *restrict columns,
-                         gsize column_bytes, guint n_columns, gsize n) {
-  if (n_columns == 2 && row_bytes == 2 * sizeof(M_u32)) {
-    INTERLEAVE_TWO(M_u32);
-    return;
+#define INTERLEAVE(BYTES)                                                                                    \
+  static void interleave_##BYTES(guint8 *restrict to, gsize row_bytes, const guint8 *restrict columns,       \
+                                 gsize column_bytes, guint n_columns, gsize n) {                             \
+    if (n_columns == 2 && row_bytes == 2 * (BYTES)) {                                                        \
+      interleave_pair_##BYTES(to, columns, column_bytes, n);                                                 \
+      return;                                                                                                \
+    }                                                                                                        \
+    gssize row = (gssize)row_bytes;                                                                          \
+    gsize squares = SQUARE_##BYTES > 1 ? n / SQUARE_##BYTES : 0;                                             \
+    gsize done = squares * SQUARE_##BYTES;                                                                   \
+    guint c = 0;                                                                                             \
+    for (; squares > 0 && c + SQUARE_##BYTES <= n_columns; c += SQUARE_##BYTES) {                            \
+      const guint8 *in = columns + c * column_bytes;                                                         \
+      guint8 *out = to + c * (gsize)(BYTES);                                                                 \
+      transpose_##BYTES(out, row, SQUARE_##BYTES *row, in, (gssize)column_bytes, SQUARE_##BYTES *(BYTES),    \
+                        squares);                                                                            \
+      for (guint k = 0; k < SQUARE_##BYTES; k++) {                                                           \
+        copy_strided_##BYTES(out + k * (BYTES) + done * row_bytes, row,                                      \
+                             in + k * column_bytes + done * (BYTES), BYTES, n - done);                       \
+      }                                                                                                      \
+    }                                                                                                        \
+    for (; c < n_columns; c++) {                                                                             \
+      copy_strided_##BYTES(to + c * (gsize)(BYTES), row, columns + c * column_bytes, BYTES, n);              \
+    }                                                                                                        \
   }
-  guint c = 0;
+INTERLEAVE(1)
+INTERLEAVE(4)
+INTERLEAVE(8)
+
+#define DEINTERLEAVE(BYTES)                                                                                  \
+  static void deinterleave_##BYTES(guint8 *restrict columns, gsize column_bytes,                             \
+                                   const guint8 *restrict from, gssize row, guint n_columns, gsize n) {      \
+    if (n_columns == 2 && row == 2 * (BYTES)) {                                                              \
+      deinterleave_pair_##BYTES(columns, column_bytes, from, n);                                             \
+      return;                                                                                                \
+    }                                                                                                        \
+    gsize squares = SQUARE_##BYTES > 1 ? n / SQUARE_##BYTES : 0;                                             \
+    gsize done = squares * SQUARE_##BYTES;                                                                   \
+    guint c = 0;                                                                                             \
+    for (; squares > 0 && c + SQUARE_##BYTES <= n_columns; c += SQUARE_##BYTES) {                            \
+      const guint8 *in = from + c * (gsize)(BYTES);                                                          \
+      guint8 *out = columns + c * column_bytes;                                                              \
+      transpose_##BYTES(out, (gssize)column_bytes, SQUARE_##BYTES *(BYTES), in, row, SQUARE_##BYTES *row,    \
+                        squares);                                                                            \
+      for (guint k = 0; k < SQUARE_##BYTES; k++) {                                                           \
+        copy_strided_##BYTES(out + k * column_bytes + done * (BYTES), BYTES,                                 \
+                             in + k * (BYTES) + (gssize)done * row, row, n - done);                          \
+      }                                                                                                      \
+    }                                                                                                        \
+    for (; c < n_columns; c++) {                                                                             \
+      copy_strided_##BYTES(columns + c * column_bytes, BYTES, from + c * (gsize)(BYTES), row, n);            \
+    }                                                                                                        \
+  }
+DEINTERLEAVE(1)
+DEINTERLEAVE(4)
+DEINTERLEAVE(8)
+
+/* --- past the caches ------------------------------------------------------------------------------------ */
+
 #ifdef __SSE2__
-  for (; c + 4 <= n_columns; c += 4) {
-    const guint8 *in = columns + (gsize)c * column_bytes;
-    guint8 *out = to + (gsize)c * sizeof(M_u32);
-    gsize i = 0;
-    for (; i + 4 <= n; i += 4, out += 4 * row_bytes) {
-      __m128 rows[4];
-      for (guint k = 0; k < 4; k++) {
-        rows[k] = _mm_loadu_ps((const gfloat *)(const void *)(in + k * column_bytes + i * sizeof(M_u32)));
-      }
-      _MM_TRANSPOSE4_PS(rows[0], rows[1], rows[2], rows[3]);
-      for (guint k = 0; k < 4; k++) {
-        _mm_storeu_ps((gfloat *)(void *)(out + k * row_bytes), rows[k]);
-      }
-    }
-    for (; i < n; i++, out += row_bytes) {
-      for (guint k = 0; k < 4; k++) {
-        memcpy(out + k * sizeof(M_u32), in + k * column_bytes + i * sizeof(M_u32), sizeof(M_u32));
-      }
+static void stream_zeros(guint8 *to, gsize n) {
+  gsize head = MIN(n, -(guintptr)to & 63); /* whole cache lines only: mixed ones cost more than they save */
+  memset(to, 0, head);
+  gsize i = head;
+  for (; n - i >= 64; i += 64) {
+    for (gsize k = i; k < i + 64; k += 16) {
+      _mm_stream_si128((__m128i *)(void *)(to + k), _mm_setzero_si128());
     }
   }
+  _mm_sfence();
+  memset(to + i, 0, n - i);
+}
+#else
+static void stream_zeros(guint8 *to, gsize n) {
+  memset(to, 0, n);
+}
 #endif
-  for (; c < n_columns; c++) {
-    INTERLEAVE_ONE(M_u32, c);
-  }
-}
-
-static void interleave_8(guint8 *restrict to, gsize row_bytes, const guint8 *restrict columns,
-                         gsize column_bytes, guint n_columns, gsize n) {
-  if (n_columns == 2 && row_bytes == 2 * sizeof(M_u64)) {
-    INTERLEAVE_TWO(M_u64);
-    return;
-  }
-  for (guint c = 0; c < n_columns; c++) {
-    INTERLEAVE_ONE(M_u64, c);
-  }
-}
-
-#define GATHER(BYTES, T)                                                                                     \
-  static void gather_##BYTES(void *restrict to, const guint8 *restrict from, gssize stride, gsize n) {       \
-    T *restrict out = to;                                                                                    \
-    for (gsize i = 0; i < n; i++, from += stride) {                                                          \
-      out[i] = *(const T *)(const void *)from;                                                               \
-    }                                                                                                        \
-  }
-GATHER(1, M_bool)
-GATHER(4, M_u32)
-GATHER(8, M_u64)
 
 static guint64 count_bits(const guint8 *bits, gsize n_bytes) {
   guint64 count = 0;
@@ -393,6 +462,7 @@ const AinTsKernels KERNELS_TABLE = {
   .encode = { ENCODE_ROW(bool), ENCODE_ROW(i32), ENCODE_ROW(i64), ENCODE_ROW(f32), ENCODE_ROW(f64) },
   .expand = { expand_1, NULL, expand_4, expand_8 },
   .interleave = { interleave_1, NULL, interleave_4, interleave_8 },
-  .gather = { gather_1, NULL, gather_4, gather_8 },
+  .deinterleave = { deinterleave_1, NULL, deinterleave_4, deinterleave_8 },
+  .stream_zeros = stream_zeros,
   .count_bits = count_bits,
 };
