@@ -37,15 +37,22 @@ typedef struct AinModel {
   AinDType dtype;         /* element type the model is run with; chosen by the prover */
   guint max_batch;        /* samples that may run together; 1 = never batch; set by the prover */
   gboolean writes_input;  /* the model writes into its input: give it a private copy */
+  /* FALSE: taken over from an official AINode and never run by us. dtype is then float32 and writes_input
+   * TRUE, as that node ran it, which is right without a proof; ain_registry_prove() finds out the rest. */
+  gboolean proven;
   char *attributes; /* text of the attributes mapping as SHOW MODELS of 2.0.1 prints it; NULL for none */
-  char *digest;     /* sha256 over the source files, for idempotent repeats */
+  char *digest;     /* sha256 over both files, for idempotent repeats; NULL when not proven */
 } AinModel;
 AinModel *ain_model_ref(AinModel *model);
 void ain_model_unref(AinModel *model);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AinModel, ain_model_unref)
 
-/* Loads and runs a staged model once. Sets model->dtype, model->max_batch and model->writes_input; calls done exactly once on
- * the loop thread, error NULL on success (the callee does not free it). */
+/* Loads and runs a staged model once, from model->directory. Sets model->dtype, model->max_batch and
+ * model->writes_input before done; calls done exactly once on the loop thread (perhaps before prove()
+ * returns, perhaps after the registry is freed), error NULL on success (the callee does not free it). At most
+ * AIN_REGISTRY_JOBS proofs run at once.
+ */
+#define AIN_REGISTRY_JOBS 2
 typedef void (*AinProveDone)(const GError *error, gpointer data);
 typedef struct {
   void (*prove)(gpointer prover, AinModel *model, AinProveDone done, gpointer data);
@@ -58,21 +65,40 @@ typedef struct AinRegistry AinRegistry;
  * valid model; an invalid one is listed FAILED with its reason logged and is never touched. Errors: INVALID
  * (directory unusable). */
 AinRegistry *ain_registry_new(AinLoop *loop, const char *models_dir, AinProver prover, GError **error);
+/* Before the loop is freed. Whoever still waits gets CANCELLED from within. NULL is allowed. */
 void ain_registry_free(AinRegistry *registry);
 
-/* Ids: 2 to 64 of [A-Za-z0-9_-], no leading '_' unless built-in, no built-in's name. Errors: INVALID. Any
- * thread. */
+/* Most bytes of one model.pt from now on; 16 GiB at first. */
+void ain_registry_set_max_bytes(AinRegistry *registry, guint64 max_bytes);
+
+/* Ids that may be registered: 2 to 64 of [A-Za-z0-9_-], no leading '_', no name of a folder of ours. Errors:
+ * INVALID; MODEL_EXISTS for the name of a built-in of any release, in any case. Any thread. */
 gboolean ain_registry_check_id(const char *id, gsize size, GError **error);
 
-/* done gets the published model or an error; data is the caller's. A repeat of the same id with the same
- * content (while staging, or done) is the same success; other content: MODEL_EXISTS. Errors: INVALID,
- * INVALID_URI, INVALID_CONFIG, MODEL_EXISTS, MODEL_INVALID, TOO_LARGE, INTERNAL. */
+/* Whether uri can name a source at all (ain_registry_register() checks it too, but takes a C string: a caller
+ * with bytes from outside asks here first). Errors: INVALID_URI, UNSUPPORTED. Any thread. */
+gboolean ain_registry_check_uri(const char *uri, gsize size, GError **error);
+
+/* done gets the published model (borrowed) or an error; data is the caller's. It is never called from within
+ * this call. A repeat of the same id with the same content (while staging, or done) is the same success;
+ * other content: MODEL_EXISTS. When the source of a finished registration is gone, the same uri is taken for
+ * the same content. A registration waits for a drop of its id that is under way. Errors: INVALID,
+ * INVALID_URI, UNSUPPORTED, INVALID_CONFIG, MODEL_EXISTS, MODEL_INVALID, TOO_LARGE, BUSY (hundreds of
+ * requests wait), CANCELLED (dropped meanwhile, or the node stops), INTERNAL, and what the prover says. */
 typedef void (*AinRegisterDone)(AinModel *model, const GError *error, gpointer data);
 void ain_registry_register(AinRegistry *registry, const char *id, const char *uri, AinRegisterDone done,
                            gpointer data);
 
-/* Marks the model dropping, lets `released` say when nobody runs it any more, then removes it from disk.
- * Errors in done: INVALID, MODEL_NOT_FOUND, MODEL_BUILTIN, DROP_FAILED. */
+/* Proves a model that is not: done gets the model to use from now on (its own reference counts; the old one
+ * is retired), or the prover's error, and then the model stays as it was. Calls for one model share one
+ * proof. Of a proven model: that model. Never calls done from within. Errors: also those of lookup,
+ * CANCELLED. */
+void ain_registry_prove(AinRegistry *registry, const char *id, AinRegisterDone done, gpointer data);
+
+/* Marks the model dropping, has it retired, then removes it from disk. A registration under way is cancelled;
+ * a drop under way is joined; a FAILED entry goes with its folder. done is never called from within.
+ * Errors in done: INVALID, MODEL_NOT_FOUND, MODEL_BUILTIN, DROP_FAILED (the model is then as before),
+ * CANCELLED (the node stops). */
 typedef void (*AinDropDone)(const GError *error, gpointer data);
 void ain_registry_drop(AinRegistry *registry, const char *id, AinDropDone done, gpointer data);
 
@@ -81,11 +107,12 @@ void ain_registry_drop(AinRegistry *registry, const char *id, AinDropDone done, 
 void ain_registry_on_retire(AinRegistry *registry, void (*func)(AinModel *model, gpointer data),
                             gpointer data);
 
-/* Owned reference, or NULL with MODEL_NOT_FOUND, or BUSY when the id is still being registered. */
+/* Owned reference, or NULL with MODEL_NOT_FOUND, or BUSY when the id is still being registered, or
+ * MODEL_INVALID with the reason for a FAILED entry. */
 AinModel *ain_registry_lookup(AinRegistry *registry, const char *id, gsize size, GError **error);
 
 /* All entries in listing order (built-ins, then as registered); func returns FALSE to stop. model may be NULL
- * for an entry that is still loading or failed. */
+ * for an entry that is still loading or failed. func must not change the registry. */
 typedef gboolean (*AinRegistryVisit)(const char *id, AinCategory category, AinModelState state,
                                      const AinModel *model, gpointer data);
 void ain_registry_visit(AinRegistry *registry, AinRegistryVisit func, gpointer data);
