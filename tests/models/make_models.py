@@ -199,7 +199,7 @@ class Sleeps(nn.Module):
         y = x + 0.0
         if float(x.max()) > 1e6:
             big = torch.ones([512, 512])
-            for _ in range(4000):
+            for _ in range(1500):
                 big = torch.matmul(big, big) * 1e-4
             y = y + big.sum() * 0.0
         return y
@@ -212,7 +212,7 @@ class EatsMemory(nn.Module):
         kept: list[Tensor] = []
         if float(x.max()) > 1e6:
             for _ in range(256):
-                kept.append(torch.ones([16, 1024, 1024]))
+                kept.append(torch.full([16, 1024, 1024], float(x.max())))  # not a constant
         for block in kept:
             x = x + block[0, 0, 0] * 0.0
         return x + 0.0
