@@ -441,6 +441,7 @@ void ain_loop_run(AinLoop *loop) {
     run_timers(loop);
     g_ptr_array_set_size(loop->dead_watches, 0);
   }
+  atomic_store(&loop->quit, FALSE);
 }
 
 void ain_loop_quit(AinLoop *loop) {

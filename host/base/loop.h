@@ -18,7 +18,7 @@ AinLoop *ain_loop_new(guint n_helpers, GError **error);
 /* Loop thread, after ain_loop_run() returned. Waits for the helpers; work not yet started is dropped, but its
  * done function is still called so that its data can be freed. NULL is allowed. */
 void ain_loop_free(AinLoop *loop);
-void ain_loop_run(AinLoop *loop);  /* until ain_loop_quit() */
+void ain_loop_run(AinLoop *loop);  /* until ain_loop_quit(); may be run again */
 void ain_loop_quit(AinLoop *loop); /* any thread, also before run */
 
 gint64 ain_loop_now(void);
