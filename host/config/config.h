@@ -12,7 +12,8 @@ typedef struct {
 
 typedef struct {
   /* identity and cluster */
-  char *home; /* absolute installation directory */
+  char *home;        /* absolute installation directory */
+  char *config_file; /* absolute; the file need not exist */
   char *cluster_name;
   AinEndpoint *seeds;
   guint n_seeds;
@@ -29,14 +30,14 @@ typedef struct {
   char *ingress_username;
   char *ingress_password;
   char *ingress_time_zone;
-  gboolean ingress_ssl;
-  gboolean internal_ssl;
-  char *ssl_cert_file;
-  char *ssl_key_file;
+  gboolean ingress_ssl;  /* FALSE: 1 is refused as long as there is no TLS */
+  gboolean internal_ssl; /* likewise */
+  char *ssl_cert_file;   /* absolute, or NULL */
+  char *ssl_key_file;    /* absolute, or NULL */
   /* directories, absolute */
   char *system_dir;
   char *models_dir;
-  char *builtin_models_dir;
+  char *builtin_models_dir; /* weights of built-ins, one folder a model; <models_dir>/weights unless given */
   char *logs_dir;
   /* inference */
   gint64 inference_timeout_ms; /* 0 = none */
@@ -45,6 +46,7 @@ typedef struct {
   gint64 queue_max_bytes;     /* per model */
   gint64 worker_memory_bytes; /* 0 = no limit */
   gint64 drain_ms;
+  struct AinOrigin *origins; /* private: where each value came from; NULL in a struct made by hand */
 } AinConfig;
 
 /* home: absolute, or NULL for IOTDB_AINODE_HOME or else the folder above the executable's. file: NULL for
@@ -54,6 +56,11 @@ typedef struct {
 AinConfig *ain_config_load(const char *home, const char *file, const char *const *overrides, GError **error);
 void ain_config_free(AinConfig *config);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AinConfig, ain_config_free)
+
+/* Makes the system, models and logs directories where they are absent and writes a test file into each.
+ * Blocks; call it at start, before anything is opened. Errors: INVALID; the message names source, key, value
+ * and the reason. */
+gboolean ain_config_prepare_directories(const AinConfig *config, GError **error);
 
 /* `ainode config`: every key with value and source ("default", "file:line", "environment NAME"), secrets
  * masked. */

@@ -7,12 +7,16 @@
 
 /* Routes g_message/g_warning/... (all threads) to stderr and, when logs_dir is not NULL, to
  * log_ainode_{all,info,warning,error}.log there; lines as "time LEVEL [pid:thread] text". Reopened on request
- * (logrotate). g_debug is shown when `debug`. Errors: INVALID (directory not writable). */
+ * (logrotate). g_debug is shown when `debug`. The directory is made when absent. Control characters in a text
+ * are escaped: a message is one line. open, reopen and close: main thread. Errors: INVALID (directory not
+ * writable). */
 gboolean ain_observe_log_open(const char *logs_dir, gboolean debug, GError **error);
 void ain_observe_log_reopen(void);
 void ain_observe_log_close(void);
 
-/* Samples CPU, memory and the disk of `path` every 5 s on a helper thread; reading never blocks. */
+/* Samples CPU, memory and the disk of `path` (which need not exist yet) every 5 s on a helper thread; reading
+ * never blocks, and has real figures from the start (processors: their average since boot). Of the machine
+ * and the limited control groups above this process, the fullest counts. Free it before the loop. */
 typedef struct AinLoadMeter AinLoadMeter;
 AinLoadMeter *ain_observe_load_new(AinLoop *loop, const char *path);
 void ain_observe_load_free(AinLoadMeter *meter);
