@@ -16,6 +16,8 @@ def calm_libraries() -> None:
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+    warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=FutureWarning)
+    warnings.filterwarnings("ignore", message=r"`torch\.jit\.", category=DeprecationWarning)
     warnings.filterwarnings("ignore", message=".*multi-threaded.*fork", category=DeprecationWarning)
 
 

@@ -274,6 +274,7 @@ int main(int argc, char **argv) {
   static const Mode forked_exec = { TRUE, FALSE };
   static const Mode spawned_exec = { FALSE, FALSE };
   g_test_init(&argc, &argv, NULL);
+  g_log_set_always_fatal(G_LOG_FATAL_MASK); /* deaths of workers are warned about, and wanted here */
   python = g_getenv("AIN_TEST_PYTHON");
   if (python == NULL) {
     g_printerr("set AIN_TEST_PYTHON to a Python with numpy and torch\n");
