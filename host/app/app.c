@@ -235,7 +235,7 @@ static gboolean start_runtime(App *app, GError **error) {
     .work_dir = work_dir,
     .python = app->interpreter->executable,
     .libpython = app->interpreter->libpython,
-    .fork = app->config->worker_fork,
+    .fork = g_str_equal(app->config->worker_start_method, "fork"),
   };
   app->runtime = ain_runtime_new(app->loop, &config, error);
   if (app->runtime == NULL) {

@@ -46,6 +46,8 @@ typedef struct {
   gint64 queue_max_bytes;     /* per model */
   gint64 worker_memory_bytes; /* 0 = no limit */
   gint64 drain_ms;
+  gboolean batching;         /* requests that wait may run together */
+  char *worker_start_method; /* "fork" or "spawn" */
   struct AinOrigin *origins; /* private: where each value came from; NULL in a struct made by hand */
 } AinConfig;
 

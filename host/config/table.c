@@ -257,6 +257,25 @@ const AinKey ain_keys[] = {
     .since = OURS,
     .offset = FIELD(worker_memory_bytes),
     .doc = "Data memory one worker process may take. 0: no limit." },
+  { .name = "ain_batching",
+    .type = AIN_VALUE_BOOLEAN,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "1",
+    .max = 1,
+    .since = OURS,
+    .offset = FIELD(batching),
+    .doc = "1: requests that wait while a model is busy run together, for models that were proven to answer "
+           "the same "
+           "then (to about 1e-4). 0: every request runs alone, answers are equal to the last bit." },
+  { .name = "ain_worker_start_method",
+    .type = AIN_VALUE_START_METHOD,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "fork",
+    .since = OURS,
+    .offset = FIELD(worker_start_method),
+    .doc = "How a process that runs a model is made: fork, in milliseconds, from one that has imported "
+           "PyTorch; or "
+           "spawn, a fresh interpreter each, for libraries that do not survive a fork." },
   { .name = "ain_drain_ms",
     .type = AIN_VALUE_INTEGER,
     .section = AIN_SECTION_INFERENCE,
