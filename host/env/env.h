@@ -29,8 +29,8 @@ typedef struct {
 void ain_interpreter_free(AinInterpreter *interpreter); /* NULL is allowed */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AinInterpreter, ain_interpreter_free)
 
-/* Where probe.py and requirements/ lie: <home>/lib/venv-bootstrap (package) or <home>/venv-bootstrap (source
- * tree). */
+/* Where probe.py and requirements/ lie: <home>/lib/venv-bootstrap (package), <home>/venv-bootstrap (source
+ * tree), or beside the program. */
 char *ain_env_bootstrap_dir(const char *home);
 
 /* Runs <bootstrap_dir>/probe.py with `python` (a path, a name on PATH, or the folder of an environment).

@@ -17,12 +17,21 @@
 #define PROBE_MAX 65536u /* it travels as one argument: Linux allows 128 KiB */
 
 char *ain_env_bootstrap_dir(const char *home) {
-  g_autofree char *packaged = g_build_filename(home, "lib", "venv-bootstrap", NULL);
-  g_autofree char *probe = g_build_filename(packaged, "probe.py", NULL);
-  if (access(probe, F_OK) == 0) {
-    return g_steal_pointer(&packaged);
+  /* IOTDB_AINODE_HOME may name a home without a lib: then what lies beside the program is used. */
+  g_autofree char *self = g_file_read_link("/proc/self/exe", NULL);
+  g_autofree char *beside = g_path_get_dirname(self == NULL ? "" : self);
+  char *folders[] = { g_build_filename(home, "lib", "venv-bootstrap", NULL),
+                      g_build_filename(home, "venv-bootstrap", NULL),
+                      g_build_filename(beside, "venv-bootstrap", NULL) };
+  char *found = NULL;
+  for (gsize i = 0; i < G_N_ELEMENTS(folders); i++) {
+    g_autofree char *probe = g_build_filename(folders[i], "probe.py", NULL);
+    if (found == NULL && access(probe, F_OK) == 0) {
+      found = g_steal_pointer(&folders[i]);
+    }
+    g_free(folders[i]);
   }
-  return g_build_filename(home, "venv-bootstrap", NULL);
+  return found != NULL ? found : g_build_filename(home, "lib", "venv-bootstrap", NULL);
 }
 
 static char *resolve_name(const char *python, GError **error) {
