@@ -2,10 +2,10 @@
 #include "app/app.h"
 
 #include "ain-version.h"
+#include "app/commands.h"
 #include "app/instance.h"
 #include "app/service.h"
 #include "base/error.h"
-#include "base/exit.h"
 #include "base/fd.h"
 #include "base/loop.h"
 #include "cluster/cluster.h"
@@ -220,8 +220,17 @@ static gboolean listen_for_calls(App *app, GError **error) {
     .max_connections = MAX_CONNECTIONS,
     .max_in_flight = MAX_IN_FLIGHT,
   };
-  app->server = ain_rpc_server_new(app->loop, &config, handle_call, app, error);
-  return app->server != NULL;
+  g_autoptr(GError) failure = NULL;
+  app->server = ain_rpc_server_new(app->loop, &config, handle_call, app, &failure);
+  if (app->server == NULL) {
+    if (g_error_matches(failure, AIN_ERROR, AIN_ERROR_ENVIRONMENT)) {
+      failure->code =
+          AIN_ERROR_BUSY; /* the port belongs to another process: "already running" for the operator */
+    }
+    g_propagate_error(error, g_steal_pointer(&failure));
+    return FALSE;
+  }
+  return TRUE;
 }
 
 static gboolean start_runtime(App *app, GError **error) {
@@ -318,6 +327,10 @@ static void repeat_probe(App *app) {
 
 static gboolean start(App *app, GError **error) {
   const AinAppOptions *options = app->options;
+  if (!ain_observe_log_open(NULL, options->debug,
+                            error)) { /* so that what the configuration warns about is seen */
+    return FALSE;
+  }
   app->config =
       ain_config_load(options->home, options->config_file, (const char *const *)options->overrides, error);
   if (app->config == NULL || !ain_config_prepare_directories(app->config, error)
