@@ -41,7 +41,7 @@ static void append_bits(GByteArray *block, const Cell *cells, guint32 n, gboolea
     guint8 byte = 0;
     for (guint32 i = row; i < MIN(row + 8, n); i++) {
       gboolean bit = nulls ? cells[i].is_null : cells[i].integer != 0;
-      byte |= bit ? (guint8)(0x80U >> (i - row)) : 0;
+      byte = (guint8)(byte | (bit ? 0x80U >> (i - row) : 0));
     }
     append_byte(block, byte);
   }
