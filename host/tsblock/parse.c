@@ -57,8 +57,9 @@ static const guint8 *take(Reader *reader, guint64 size, const char *field) {
   gsize left = reader->size - reader->at;
   if (size > left) {
     refuse(reader, AIN_ERROR_MALFORMED, reader->at,
-           "the %s needs %" G_GUINT64_FORMAT " bytes, but the block ends after %" G_GSIZE_FORMAT, field, size,
-           left);
+           "the block ends in the %s, %" G_GUINT64_FORMAT " bytes are needed and %" G_GSIZE_FORMAT
+           " are left",
+           field, size, left);
     return NULL;
   }
   const guint8 *bytes = reader->data + reader->at;
@@ -293,7 +294,7 @@ gboolean ain_tsblock_parse(AinTsBlock *block, const guint8 *data, gsize size, GE
     ain_tsblock_clear(block);
     g_set_error(error, AIN_ERROR, AIN_ERROR_MALFORMED,
                 "TsBlock, end, byte %" G_GSIZE_FORMAT ": %" G_GSIZE_FORMAT
-                " bytes follow the last column, none may",
+                " trailing bytes, none are allowed",
                 reader.at, size - reader.at);
     return FALSE;
   }
