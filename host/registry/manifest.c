@@ -78,8 +78,8 @@ static gboolean parse(AinManifest *manifest, char *const *lines) {
   const char *uri = value_of(lines, "uri");
   if (!read_number(lines, "format", &format) || format != 1 || digest == NULL
       || strlen(digest) != DIGEST_CHARACTERS || uri == NULL || !read_dtype(lines, &manifest->dtype)
-      || !read_number(lines, "writes_input", &writes_input) || !read_number(lines, "generation", &generation) || generation < 1
-      || !read_number(lines, "registered", &manifest->registered)
+      || !read_number(lines, "writes_input", &writes_input) || !read_number(lines, "generation", &generation)
+      || generation < 1 || !read_number(lines, "registered", &manifest->registered)
       || !read_number(lines, "model_size", &manifest->model.size)
       || !read_number(lines, "model_modified", &manifest->model.modified)
       || !read_number(lines, "config_size", &manifest->config.size)
