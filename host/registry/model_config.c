@@ -52,6 +52,14 @@ static char *found(const Reader *reader, const yaml_node_t *node) {
 /* --- before the document is built ------------------------------------------------------------------------
  */
 
+static gsize line_at(const Reader *reader, gsize offset) {
+  gsize line = 1;
+  for (gsize i = 0; i < MIN(offset, reader->size); i++) {
+    line += reader->data[i] == '\n';
+  }
+  return line;
+}
+
 static gboolean check_bytes(const Reader *reader) {
   const char *data = reader->data;
   gsize size = reader->size;
@@ -78,14 +86,6 @@ static gboolean check_bytes(const Reader *reader) {
                   directives, MAX_DIRECTIVES);
   }
   return TRUE;
-}
-
-static gsize line_at(const Reader *reader, gsize offset) {
-  gsize line = 1;
-  for (gsize i = 0; i < MIN(offset, reader->size); i++) {
-    line += reader->data[i] == '\n';
-  }
-  return line;
 }
 
 static gboolean refuse_syntax(const Reader *reader, const yaml_parser_t *parser) {

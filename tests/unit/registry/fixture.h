@@ -56,7 +56,6 @@ void fixture_clear(Fixture *f);
 /* The same folder with a new registry, as after a restart. */
 void fixture_open(Fixture *f);
 void fixture_close(Fixture *f);
-/* Registry and loop end in the order main uses, but the helpers are not waited for first. */
 
 /* Writes root/name/{model.pt,config.yaml}; returns its file uri. NULL leaves a file out. */
 char *fixture_source(Fixture *f, const char *name, const char *model, const char *config);

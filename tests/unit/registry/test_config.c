@@ -130,7 +130,10 @@ static const BadCase BAD_CASES[] = {
     "c\0o\0",
     AIN_ERROR_INVALID_CONFIG,
     { "line 1: byte 1 of the file", "UTF-8" } },
-  { "control character", GOOD "attributes: \x01\n", AIN_ERROR_INVALID_CONFIG, { "line 4: byte 69 of the file is not allowed" } },
+  { "control character",
+    GOOD "attributes: \x01\n",
+    AIN_ERROR_INVALID_CONFIG,
+    { "line 4: byte 69 of the file is not allowed" } },
 };
 
 static void parse_bad(const char *text, gsize size, int code, const char *const *parts) {
