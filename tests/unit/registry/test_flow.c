@@ -457,7 +457,7 @@ static void test_drop_while_queued(void) {
 static void test_many_at_once(void) {
   Fixture f;
   fixture_init(&f);
-  g_autofree char *uris[3] = {
+  char *uris[3] = {
     fixture_source(&f, "s0", "content 0", GOOD_CONFIG),
     fixture_source(&f, "s1", "content 1", GOOD_CONFIG),
     fixture_source(&f, "s2", "content 1", GOOD_CONFIG),
@@ -492,6 +492,9 @@ static void test_many_at_once(void) {
     outcome_free(outcomes[i]);
   }
   assert_files(&f, "");
+  for (guint i = 0; i < G_N_ELEMENTS(uris); i++) {
+    g_free(uris[i]);
+  }
   fixture_clear(&f);
 }
 
@@ -500,7 +503,7 @@ static void test_many_at_once(void) {
 static void test_random_interleaving(void) {
   Fixture f;
   fixture_init(&f);
-  g_autofree char *uris[2] = {
+  char *uris[2] = {
     fixture_source(&f, "s0", "content 0", GOOD_CONFIG),
     fixture_source(&f, "s1", "content 1", GOOD_CONFIG),
   };
@@ -525,6 +528,8 @@ static void test_random_interleaving(void) {
   assert_list(&f, before);
   g_autofree char *files = fixture_files(&f);
   g_assert_null(strstr(files, ".staging"));
+  g_free(uris[0]);
+  g_free(uris[1]);
   fixture_clear(&f);
 }
 
