@@ -17,6 +17,8 @@
 
 typedef struct {
   const char *name;
+  const char *data;
+  gsize size;
   yaml_document_t *document;
   GPtrArray *warnings;
   GError **error;
@@ -50,7 +52,17 @@ static char *found(const Reader *reader, const yaml_node_t *node) {
 /* --- before the document is built ------------------------------------------------------------------------
  */
 
-static gboolean check_bytes(const Reader *reader, const char *data, gsize size) {
+static gsize line_at(const Reader *reader, gsize offset) {
+  gsize line = 1;
+  for (gsize i = 0; i < MIN(offset, reader->size); i++) {
+    line += reader->data[i] == '\n';
+  }
+  return line;
+}
+
+static gboolean check_bytes(const Reader *reader) {
+  const char *data = reader->data;
+  gsize size = reader->size;
   if (size > AIN_CONFIG_MAX_BYTES) {
     g_set_error(reader->error, AIN_ERROR, AIN_ERROR_TOO_LARGE,
                 "%s has %" G_GSIZE_FORMAT " bytes, more than the %u allowed", reader->name, size,
@@ -58,16 +70,15 @@ static gboolean check_bytes(const Reader *reader, const char *data, gsize size) 
     return FALSE;
   }
   const char *end = data;
-  gsize line = 1;
   gboolean valid = g_utf8_validate_len(data, size, &end);
   guint directives = 0;
   for (const char *at = data; at < end; at++) {
     gboolean line_start = at == data || at[-1] == '\n' || at[-1] == '\r';
     directives += line_start && *at == '%';
-    line += *at == '\n';
   }
   if (!valid) {
-    return refuse(reader, line, "byte %" G_GSIZE_FORMAT " of the file is not UTF-8 text; save it as UTF-8",
+    return refuse(reader, line_at(reader, (gsize)(end - data)),
+                  "byte %" G_GSIZE_FORMAT " of the file is not UTF-8 text; save it as UTF-8",
                   (gsize)(end - data) + 1);
   }
   if (directives > MAX_DIRECTIVES) {
@@ -80,13 +91,12 @@ static gboolean check_bytes(const Reader *reader, const char *data, gsize size) 
 static gboolean refuse_syntax(const Reader *reader, const yaml_parser_t *parser) {
   const char *problem = parser->problem != NULL ? parser->problem : "unreadable";
   if (parser->error == YAML_READER_ERROR) {
-    g_set_error(reader->error, AIN_ERROR, AIN_ERROR_INVALID_CONFIG,
-                "%s: byte %" G_GSIZE_FORMAT " is not allowed in YAML (%s)", reader->name,
-                parser->problem_offset + 1, problem);
-    return FALSE;
+    return refuse(reader, line_at(reader, parser->problem_offset),
+                  "byte %" G_GSIZE_FORMAT " of the file is not allowed in YAML: %s",
+                  parser->problem_offset + 1, problem);
   }
   const yaml_mark_t *mark = &parser->problem_mark;
-  return refuse(reader, mark->line + 1, "column %" G_GSIZE_FORMAT " is not valid YAML: %s%s%s",
+  return refuse(reader, mark->line + 1, "this is not valid YAML at column %" G_GSIZE_FORMAT ": %s%s%s",
                 mark->column + 1, problem, parser->context != NULL ? ", " : "",
                 parser->context != NULL ? parser->context : "");
 }
@@ -142,12 +152,12 @@ static gboolean check_event(const Reader *reader, const yaml_event_t *event, Cou
 
 /* Reads the events once without building anything: some costs of the document loader grow with the square of
  * what the file holds, so the file is bounded first. */
-static gboolean check_events(const Reader *reader, const guint8 *data, gsize size) {
+static gboolean check_events(const Reader *reader) {
   yaml_parser_t parser;
   if (yaml_parser_initialize(&parser) == 0) {
     return refuse(reader, 1, "there is not enough memory to read the file");
   }
-  yaml_parser_set_input_string(&parser, data, size);
+  yaml_parser_set_input_string(&parser, (const guint8 *)reader->data, reader->size);
   Counts counts = { 0 };
   gboolean good = TRUE;
   gboolean ended = FALSE;
@@ -165,12 +175,12 @@ static gboolean check_events(const Reader *reader, const guint8 *data, gsize siz
   return good;
 }
 
-static gboolean load(const Reader *reader, const guint8 *data, gsize size) {
+static gboolean load(const Reader *reader) {
   yaml_parser_t parser;
   if (yaml_parser_initialize(&parser) == 0) {
     return refuse(reader, 1, "there is not enough memory to read the file");
   }
-  yaml_parser_set_input_string(&parser, data, size);
+  yaml_parser_set_input_string(&parser, (const guint8 *)reader->data, reader->size);
   gboolean loaded = yaml_parser_load(&parser, reader->document) != 0;
   if (!loaded) {
     refuse_syntax(reader, &parser);
@@ -359,9 +369,21 @@ static guint8 *read_types(const Reader *reader, const yaml_node_t *configs, cons
   return g_steal_pointer(&types);
 }
 
+/* str() of Python: a text stands for itself, everything else is printed. Owned. */
 static char *read_attributes(const Reader *reader, const yaml_node_t *node) {
   GString *text = g_string_new(NULL);
-  if (!ain_yaml_print(text, reader->document, node, AIN_CONFIG_MAX_ATTRIBUTES)) {
+  gboolean whole = TRUE;
+  if (node->type == YAML_SCALAR_NODE && ain_yaml_resolve(node).kind == AIN_YAML_TEXT) {
+    whole = node->data.scalar.length <= AIN_CONFIG_MAX_ATTRIBUTES;
+    g_autofree char *valid =
+        g_utf8_make_valid((const char *)node->data.scalar.value,
+                          (gssize)MIN(node->data.scalar.length, AIN_CONFIG_MAX_ATTRIBUTES));
+    g_string_append(text, valid);
+    g_string_append(text, whole ? "" : "...");
+  } else {
+    whole = ain_yaml_print(text, reader->document, node, AIN_CONFIG_MAX_ATTRIBUTES);
+  }
+  if (!whole) {
     g_ptr_array_add(
         reader->warnings,
         g_strdup_printf("%s, line %" G_GSIZE_FORMAT
@@ -426,10 +448,11 @@ static gboolean read_document(const Reader *reader, AinModelConfig *config) {
 gboolean ain_model_config_parse(AinModelConfig *config, const char *name, const void *data, gsize size,
                                 GError **error) {
   memset(config, 0, sizeof *config);
-  data = size == 0 ? "" : data;
   yaml_document_t document;
-  Reader reader = { .name = name, .document = &document, .error = error };
-  if (!check_bytes(&reader, data, size) || !check_events(&reader, data, size) || !load(&reader, data, size)) {
+  Reader reader = {
+    .name = name, .data = size == 0 ? "" : data, .size = size, .document = &document, .error = error
+  };
+  if (!check_bytes(&reader) || !check_events(&reader) || !load(&reader)) {
     return FALSE;
   }
   config->warnings = g_ptr_array_new_with_free_func(g_free);

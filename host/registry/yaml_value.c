@@ -266,7 +266,7 @@ static void print_float(GString *out, double number) {
   }
   char *mark = strchr(buffer, 'e');
   int exponent = (int)g_ascii_strtoll(mark + 1, NULL, 10);
-  int decimals = (int)(mark - buffer) - (number < 0 || signbit(number) ? 1 : 0) - 2;
+  int decimals = MAX(0, (int)(mark - buffer) - (signbit(number) ? 1 : 0) - 2);
   if (exponent < -4 || exponent >= 16) {
     g_string_append(out, buffer);
     return;
