@@ -538,7 +538,7 @@ static int run_child(const char *models, const char *uri) {
   Child child = { .uri = uri };
   child.registry = ain_registry_new(loop, models, (AinProver){ prove_at_once, NULL }, NULL);
   child_dropped(NULL, &child);
-  (void)write(STDOUT_FILENO, "r", 1);
+  g_assert_cmpint(write(STDOUT_FILENO, "r", 1), ==, 1);
   ain_loop_run(loop);
   return 1;
 }
