@@ -91,10 +91,10 @@ typedef struct {
   gint64 model_ns; /* time inside the model's call */
 } AinJobResult;
 
-/* done runs once on the loop thread with a result or an error: MODEL_FAILED (the model raised; the worker lives),
- * CANCELLED (the job had not begun when its worker ended: it may be submitted elsewhere), or the reason of the
- * worker's end (WORKER_DIED, TIMEOUT, ...). The caller then releases the slot, in done or later. done must not
- * free the worker. */
+/* done runs once on the loop thread with a result or an error: MODEL_FAILED (the model raised; the worker
+ * lives), CANCELLED (the job had not begun when its worker ended: it may be submitted elsewhere), or the
+ * reason of the worker's end (WORKER_DIED, TIMEOUT, ...). The caller then releases the slot, in done or
+ * later. done must not free the worker. */
 typedef void (*AinJobDone)(AinSlot *slot, const AinJobResult *result, const GError *error, gpointer data);
 void ain_slot_submit(AinSlot *slot, AinJobDone done, gpointer data);
 /* TRUE while the worker computes this job (and not one submitted before it). */

@@ -80,32 +80,13 @@ static void finish(AinWorker *worker);
 /* --- ending
  * -------------------------------------------------------------------------------------------------- */
 
-typedef struct {
-  pid_t pid;
-  int pidfd;
-  AinLoopFd *watch;
-} Reaper;
-
-static void reap(guint32 events, gpointer data) {
-  (void)events;
-  Reaper *reaper = data;
-  ain_loop_unwatch(reaper->watch);
-  waitpid(reaper->pid, NULL, WNOHANG);
-  ain_fd_close(&reaper->pidfd);
-  g_free(reaper);
-}
-
 static void kill_process(AinWorker *worker) {
   if (worker->pidfd >= 0) {
     syscall(SYS_pidfd_send_signal, worker->pidfd, SIGKILL, NULL, 0);
   }
   ain_loop_unwatch(g_steal_pointer(&worker->pid_watch));
   if (worker->spawned && worker->pid != 0) {
-    /* Freeing a large process takes a while: its end is collected when the kernel is done, not waited for. */
-    Reaper *reaper = g_new0(Reaper, 1);
-    reaper->pid = worker->pid;
-    reaper->pidfd = ain_fd_steal(&worker->pidfd);
-    reaper->watch = ain_loop_watch(worker->runtime->loop, reaper->pidfd, EPOLLIN, reap, reaper);
+    ain_runtime_reap_later(worker->runtime, worker->pid, ain_fd_steal(&worker->pidfd));
   }
   worker->pid = 0;
   ain_fd_close(&worker->pidfd);
