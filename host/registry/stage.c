@@ -330,8 +330,8 @@ static gssize copy_chunk(Copy *copy) {
 }
 
 static gboolean run_copy(Copy *copy, const Source *source, GError **error) {
-  g_autofree guint8 *buffer = g_malloc(CHUNK);
-  copy->buffer = buffer;
+  g_autoptr(GByteArray) buffer = g_byte_array_set_size(g_byte_array_new(), CHUNK);
+  copy->buffer = buffer->data;
   copy->in_kernel = TRUE;
   g_autofree char *shown = ain_registry_show(source->directory, -1);
   for (;;) {

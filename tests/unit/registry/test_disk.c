@@ -533,7 +533,7 @@ static void child_dropped(const GError *error, gpointer data) {
 
 /* Registers and drops one model until it is killed. */
 static int run_child(const char *models, const char *uri) {
-  (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+  g_assert_cmpint(prctl(PR_SET_PDEATHSIG, SIGKILL), ==, 0);
   AinLoop *loop = ain_loop_new(2, NULL);
   Child child = { .uri = uri };
   child.registry = ain_registry_new(loop, models, (AinProver){ prove_at_once, NULL }, NULL);
