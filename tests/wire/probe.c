@@ -8,11 +8,8 @@
 #include "base/loop.h"
 #include "rpc/server.h"
 
-#include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 static struct {
