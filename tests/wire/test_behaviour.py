@@ -9,7 +9,8 @@ import time
 from collections.abc import Callable
 
 import pytest
-from wire_support import Probe, frame, header, receive_exactly, receive_frame, with_model, with_seqid
+from frames import frame, header, receive_exactly, receive_frame, with_model, with_seqid
+from wire_support import Probe
 
 BEAT = frame("E_01_getAIHeartbeat_binary")
 DELETE = frame("E_03_deleteModel_binary")
