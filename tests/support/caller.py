@@ -39,11 +39,13 @@ class Caller:
         self._seqids = itertools.count(1)
 
     def __enter__(self) -> Caller:
+        """Open already."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Closes."""
         self.close()
 
     def close(self) -> None:

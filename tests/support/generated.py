@@ -1,7 +1,7 @@
 """Python code of Thrift IDLs, generated where a test run needs it.
 
-All of the project's IDLs share the package `iotdbwire`; folders of several calls are joined into it, so that suites with
-different IDLs can run in one process.
+All of the project's IDLs share the package `iotdbwire`; folders of several calls are joined into it, so that suites
+with different IDLs can run in one process.
 """
 
 from __future__ import annotations

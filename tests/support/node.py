@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -56,6 +57,7 @@ class Node:
     process: subprocess.Popen[bytes] | None = None
     mark: str = field(default_factory=lambda: f"AINODE_UNDER_TEST={uuid.uuid4()}")
     log_seen: int = 0
+    allowed: list[re.Pattern[str]] = field(default_factory=list)
     baseline: Trace | None = None
 
     # --- life
@@ -198,6 +200,34 @@ class Node:
         self.log_seen += len(data)
         return data.decode(errors="replace")
 
+    def allow(self, *patterns: str) -> None:
+        """Warnings that this test will cause; each is searched in the text of a line."""
+        self.allowed += [re.compile(pattern) for pattern in patterns]
+
+    def complaints(self) -> str:
+        """What should not have been logged since the last look: sanitizer reports, unannounced warnings, foreign text."""
+        text = self.new_log()
+        if SANITIZER_REPORT.search(text):
+            return text[-20000:]
+        bad = []
+        for line in text.splitlines():
+            match = LOG_LINE.match(line)
+            grave = match is None or match[1] in ("WARNING", "ERROR")
+            if grave and not (match and any(pattern.search(match[2]) for pattern in self.allowed)):
+                bad.append(line)
+        self.allowed.clear()
+        return "\n".join(bad)
+
+    def check(self) -> None:
+        """After a test: the node is as it was, and said nothing unexpected."""
+        assert self.process is not None and self.process.poll() is None, f"the node has ended:\n{self.log()[-5000:]}"
+        deadline = time.monotonic() + 15
+        while self.difference() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        difference, complaints = self.difference(), self.complaints()
+        assert not difference, f"{difference}\nlog:\n{self.log()[-3000:]}"
+        assert not complaints, f"unexpected in the log:\n{complaints}"
+
     def call(self, family: str = "E", timeout: float = 60) -> Caller:
         """A connection of a client of that family."""
         return Caller(self.port, self.services[family], timeout)
@@ -224,3 +254,8 @@ def new_node(
     config_node = ConfigNode(bindings, heartbeat_s=0.1)
     config_node.start()
     return Node(directory / "an installation" / "here", build, python, config_node, services, settings)
+
+
+#: Fixtures of tests/faults: make(NAME) -> id of a registered model; start_node(AIN_KEY=value) -> a node of one's own.
+Make = Callable[[str], str]
+Start = Callable[..., Node]
