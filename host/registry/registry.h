@@ -49,8 +49,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(AinModel, ain_model_unref)
 /* Loads and runs a staged model once, from model->directory. Sets model->dtype and model->writes_input before
  * done; calls done exactly once on the loop thread (perhaps before prove() returns, perhaps after the
  * registry is freed), error NULL on success (the callee does not free it). At most AIN_REGISTRY_JOBS proofs
- * run at once.
- */
+ * run at once. */
 #define AIN_REGISTRY_JOBS 2
 typedef void (*AinProveDone)(const GError *error, gpointer data);
 typedef struct {
@@ -88,10 +87,9 @@ typedef void (*AinRegisterDone)(AinModel *model, const GError *error, gpointer d
 void ain_registry_register(AinRegistry *registry, const char *id, const char *uri, AinRegisterDone done,
                            gpointer data);
 
-/* Proves a model that is not: done gets the model to use from now on (its own reference counts; the old one
- * is retired), or the prover's error, and then the model stays as it was. Calls for one model share one
- * proof. Of a proven model: that model. Never calls done from within. Errors: also those of lookup,
- * CANCELLED. */
+/* Proves a model that is not: done gets the model to use from now on (borrowed; the old one is retired), or
+ * the prover's error, and then the model stays as it was. Calls for one model share one proof. Of a proven
+ * model: that model. Never calls done from within. Errors: also those of lookup, CANCELLED. */
 void ain_registry_prove(AinRegistry *registry, const char *id, AinRegisterDone done, gpointer data);
 
 /* Marks the model dropping, has it retired, then removes it from disk. A registration under way is cancelled;
