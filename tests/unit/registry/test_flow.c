@@ -30,7 +30,7 @@ static void assert_files(Fixture *f, const char *expected) {
 
 /* For what an abandoned registration removes behind the scenes. */
 static void wait_files(Fixture *f, const char *expected) {
-  gint64 until = ain_loop_now() + 20 * G_USEC_PER_SEC;
+  gint64 until = ain_loop_now() + (gint64)20 * G_USEC_PER_SEC;
   g_autofree char *files = fixture_files(f);
   while (strcmp(files, expected) != 0 && ain_loop_now() < until) {
     g_usleep(1000);
