@@ -96,6 +96,8 @@ AinRuntime *ain_runtime_new(AinLoop *loop, const AinRuntimeConfig *config, GErro
     .python = g_strdup(config->python),
     .libpython = g_strdup(config->libpython),
     .fork = config->fork,
+    .sandbox = config->sandbox,
+    .read_paths = g_strdup(config->read_paths),
   };
   runtime->busy = g_ptr_array_new();
   runtime->reapers = g_ptr_array_new_with_free_func(reaper_free);
@@ -142,5 +144,6 @@ void ain_runtime_free(AinRuntime *runtime) {
   g_free((char *)runtime->config.work_dir);
   g_free((char *)runtime->config.python);
   g_free((char *)runtime->config.libpython);
+  g_free((char *)runtime->config.read_paths);
   g_free(runtime);
 }

@@ -209,7 +209,22 @@ static void load_overdue(gpointer data) {
 /* --- control messages
  * ---------------------------------------------------------------------------------------- */
 
-static char *load_text(const AinWorkerSpec *spec) {
+static void append_read_paths(GString *text, const char *paths) {
+  g_auto(GStrv) parts = g_strsplit(paths != NULL ? paths : "", ":", -1);
+  gboolean first = TRUE;
+  g_string_append(text, ", \"read_paths\": [");
+  for (char **part = parts; *part != NULL; part++) {
+    if (**part != '\0') {
+      g_string_append(text, first ? "" : ", ");
+      ain_text_append_json(text, *part, strlen(*part));
+      first = FALSE;
+    }
+  }
+  g_string_append_c(text, ']');
+}
+
+static char *load_text(const AinWorker *worker) {
+  const AinWorkerSpec *spec = &worker->spec;
   GString *text = g_string_new("{\"kind\": ");
   ain_text_append_json(text, spec->kind, strlen(spec->kind));
   g_string_append(text, ", \"directory\": ");
@@ -217,9 +232,12 @@ static char *load_text(const AinWorkerSpec *spec) {
   g_string_append_printf(
       text,
       ", \"dtype\": \"%s\", \"input_shape\": [%d, %d], \"output_shape\": [%d, %d], \"prove\": %s"
-      ", \"memory_bytes\": %" G_GINT64_FORMAT "}",
+      ", \"memory_bytes\": %" G_GINT64_FORMAT ", \"sandbox\": %s",
       ain_dtype_name(spec->dtype), spec->input_shape[0], spec->input_shape[1], spec->output_shape[0],
-      spec->output_shape[1], spec->prove ? "true" : "false", spec->memory_bytes);
+      spec->output_shape[1], spec->prove ? "true" : "false", spec->memory_bytes,
+      worker->runtime->config.sandbox ? "true" : "false");
+  append_read_paths(text, worker->runtime->config.read_paths);
+  g_string_append_c(text, '}');
   return g_string_free(text, FALSE);
 }
 
@@ -232,7 +250,7 @@ static void greeted(AinWorker *worker, const AinMessage *message) {
     return;
   }
   g_autoptr(GError) error = NULL;
-  g_autofree char *text = load_text(&worker->spec);
+  g_autofree char *text = load_text(worker);
   worker->phase = PHASE_LOADING;
   if (!ain_process_send(worker->control, AIN_MESSAGE_LOAD, 0, 0, text, NULL, 0, &error)) {
     end_with(worker, g_steal_pointer(&error));
