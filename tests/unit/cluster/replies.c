@@ -3,12 +3,58 @@
 #include <iotdb_i_config_node_r_p_c_service.h>
 #include <thrift/c_glib/protocol/thrift_binary_protocol.h>
 #include <thrift/c_glib/protocol/thrift_compact_protocol.h>
-#include <thrift/c_glib/thrift_application_exception.h>
-#include <thrift/c_glib/transport/thrift_memory_buffer.h>
+#include <thrift/c_glib/transport/thrift_transport.h>
+
+/* A transport over a byte array: the library's own memory buffer leaks 32 bytes each. */
+typedef struct {
+  ThriftTransport parent;
+  GByteArray *bytes; /* borrowed */
+  guint offset;
+} TestBytes;
+typedef ThriftTransportClass TestBytesClass;
+
+static GType test_bytes_get_type(void);
+G_DEFINE_TYPE(TestBytes, test_bytes, THRIFT_TYPE_TRANSPORT)
+
+static gint32 bytes_read(ThriftTransport *transport, gpointer data, guint32 size, GError **error) {
+  TestBytes *self = (TestBytes *)transport;
+  if (size > self->bytes->len - self->offset) {
+    g_set_error_literal(error, THRIFT_TRANSPORT_ERROR, THRIFT_TRANSPORT_ERROR_RECEIVE, "past the end");
+    return -1;
+  }
+  if (size > 0) {
+    memcpy(data, self->bytes->data + self->offset, size);
+  }
+  self->offset += size;
+  return (gint32)size;
+}
+
+static gboolean bytes_write(ThriftTransport *transport, const gpointer data, const guint32 size,
+                            GError **error) {
+  (void)error;
+  g_byte_array_append(((TestBytes *)transport)->bytes, data, size);
+  return TRUE;
+}
+
+static gboolean bytes_end(ThriftTransport *transport, GError **error) {
+  (void)transport;
+  (void)error;
+  return TRUE;
+}
+
+static void test_bytes_class_init(TestBytesClass *class) {
+  class->read = bytes_read;
+  class->write = bytes_write;
+  class->read_end = class->write_end = class->flush = bytes_end;
+}
+
+static void test_bytes_init(TestBytes *self) {
+  self->bytes = NULL;
+}
 
 static ThriftProtocol *protocol_new(GByteArray *bytes, gboolean compact) {
-  g_autoptr(GObject) transport =
-      g_object_new(THRIFT_TYPE_MEMORY_BUFFER, "buf", bytes, "buf_size", 1U << 24, "owner", FALSE, NULL);
+  g_autoptr(GObject) transport = g_object_new(test_bytes_get_type(), NULL);
+  ((TestBytes *)transport)->bytes = bytes;
   return g_object_new(compact ? THRIFT_TYPE_COMPACT_PROTOCOL : THRIFT_TYPE_BINARY_PROTOCOL, "transport",
                       transport, NULL);
 }
@@ -156,11 +202,16 @@ GByteArray *test_reply_new(AinReplyKind kind, gboolean compact) {
 GByteArray *test_reply_exception(AinReplyKind kind, gboolean compact, gint32 code, const char *text) {
   GByteArray *bytes = g_byte_array_new();
   ThriftProtocol *protocol = protocol_new(bytes, compact);
-  ThriftApplicationException *exception =
-      g_object_new(THRIFT_TYPE_APPLICATION_EXCEPTION, "type", code, "message", text, NULL);
   thrift_protocol_write_message_begin(protocol, ain_reply_method(kind), T_EXCEPTION, 0, NULL);
-  g_assert_cmpint(thrift_struct_write(THRIFT_STRUCT(exception), protocol, NULL), >, 0);
-  g_object_unref(exception);
+  thrift_protocol_write_struct_begin(protocol, "TApplicationException", NULL);
+  thrift_protocol_write_field_begin(protocol, "message", T_STRING, 1, NULL);
+  thrift_protocol_write_string(protocol, text, NULL);
+  thrift_protocol_write_field_end(protocol, NULL);
+  thrift_protocol_write_field_begin(protocol, "type", T_I32, 2, NULL);
+  thrift_protocol_write_i32(protocol, code, NULL);
+  thrift_protocol_write_field_end(protocol, NULL);
+  thrift_protocol_write_field_stop(protocol, NULL);
+  g_assert_cmpint(thrift_protocol_write_struct_end(protocol, NULL), >=, 0);
   g_object_unref(protocol);
   return bytes;
 }
@@ -201,7 +252,7 @@ gboolean test_reply_read(AinReplyKind kind, AinSlice frame, gboolean compact, GE
   gboolean read = receive(kind, service, &failed);
   g_assert_no_error(failed);
   g_assert_true(read);
-  g_assert_cmpuint(bytes->len, ==, 0);
+  g_assert_cmpuint(((TestBytes *)protocol->transport)->offset, ==, bytes->len);
   g_object_unref(service);
   g_object_unref(protocol);
   g_byte_array_unref(bytes);

@@ -43,8 +43,8 @@ static void test_mutations(gconstpointer data) {
   for (guint at = 0; at < bytes->len; at++) {
     guint8 saved = bytes->data[at];
     for (guint i = 0; i < G_N_ELEMENTS(values) + 8; i++) {
-      bytes->data[at] =
-          i < G_N_ELEMENTS(values) ? values[i] : saved ^ (guint8)(1U << (i - G_N_ELEMENTS(values)));
+      guint flipped = saved ^ 1U << (i < 8 ? i : 0);
+      bytes->data[at] = i < 8 ? (guint8)flipped : values[i - 8];
       passed += test_reply_read(KIND_OF(data), slice_of(bytes), COMPACT_OF(data), NULL);
     }
     bytes->data[at] = saved;
