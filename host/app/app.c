@@ -267,6 +267,9 @@ static gboolean start_models(App *app, GError **error) {
     .orphan_grace_us = app->config->orphan_grace_ms * 1000,
     .worker_memory_bytes = app->config->worker_memory_bytes,
     .batching = app->config->batching,
+    .replicas = (guint)app->config->model_replicas,
+    .max_batch_delay_us = app->config->max_batch_delay_us,
+    .max_array_bytes = 2 * (guint64)app->config->max_frame_bytes, /* twice: float32 may widen to float64 */
   };
   app->scheduler = ain_scheduler_new(app->loop, app->runtime, &config);
   app->registry =

@@ -46,6 +46,8 @@ typedef struct {
   gint64 queue_max_bytes;     /* per model */
   gint64 worker_memory_bytes; /* 0 = no limit */
   gint64 drain_ms;
+  gint64 max_batch_delay_us;
+  gint64 model_replicas;     /* per device */
   gboolean batching;         /* requests that wait may run together */
   char *worker_sandbox;      /* "on" or "off" */
   char *worker_read_paths;   /* separated by ':', or "" */

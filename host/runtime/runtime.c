@@ -127,6 +127,10 @@ AinRuntimeState ain_runtime_state(const AinRuntime *runtime, const char **reason
   return runtime->prototype != NULL ? ain_prototype_state(runtime->prototype, reason) : AIN_RUNTIME_READY;
 }
 
+guint ain_runtime_cuda_devices(const AinRuntime *runtime) {
+  return runtime->prototype != NULL ? ain_prototype_cuda_devices(runtime->prototype) : 0;
+}
+
 void ain_runtime_free(AinRuntime *runtime) {
   if (runtime == NULL) {
     return;

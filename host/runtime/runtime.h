@@ -33,10 +33,15 @@ void ain_runtime_free(AinRuntime *runtime);
 /* *reason (borrowed) says why the state is not READY. */
 AinRuntimeState ain_runtime_state(const AinRuntime *runtime, const char **reason);
 
+/* CUDA devices that models can be loaded on, by index from 0; 0 until the prototype is ready, or in spawn
+ * mode. */
+guint ain_runtime_cuda_devices(const AinRuntime *runtime);
+
 typedef struct {
   const char *name; /* of the model, for log and messages */
   const char *kind;
   const char *directory;
+  const char *device; /* "cpu" or the index of a CUDA device; NULL is cpu */
   AinDType dtype;
   gint32 input_shape[2];
   gint32 output_shape[2];

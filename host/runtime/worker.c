@@ -236,6 +236,8 @@ static char *load_text(const AinWorker *worker) {
       ain_dtype_name(spec->dtype), spec->input_shape[0], spec->input_shape[1], spec->output_shape[0],
       spec->output_shape[1], spec->prove ? "true" : "false", spec->memory_bytes,
       worker->runtime->config.sandbox ? "true" : "false");
+  g_string_append(text, ", \"device\": ");
+  ain_text_append_json(text, spec->device, strlen(spec->device));
   append_read_paths(text, worker->runtime->config.read_paths);
   g_string_append_c(text, '}');
   return g_string_free(text, FALSE);
@@ -436,6 +438,7 @@ AinWorker *ain_worker_start(AinRuntime *runtime, const AinWorkerSpec *spec, cons
   worker->spec.name = g_strdup(spec->name);
   worker->spec.kind = g_strdup(spec->kind);
   worker->spec.directory = g_strdup(spec->directory);
+  worker->spec.device = g_strdup(spec->device != NULL ? spec->device : "cpu");
   worker->events = *events;
   worker->data = data;
   worker->pidfd = worker->control = worker->wake_fd = -1;
@@ -475,6 +478,7 @@ void ain_worker_free(AinWorker *worker) {
   g_free((char *)worker->spec.name);
   g_free((char *)worker->spec.kind);
   g_free((char *)worker->spec.directory);
+  g_free((char *)worker->spec.device);
   g_free(worker);
 }
 

@@ -75,7 +75,23 @@ static void take_latest_rows(AinTask *task) {
   }
 }
 
-AinTask *ain_task_new(AinModel *model, AinCall *call, GError **error) {
+/* Run lengths and dictionaries let a few bytes claim billions of rows: what they unfold to is bounded, too.
+ */
+static gboolean check_size(const AinTask *task, guint64 max_array_bytes, GError **error) {
+  const AinModel *model = task->model;
+  guint64 bytes = (guint64)task->rows * (guint64)model->input_shape[1] * ain_dtype_size(model->dtype);
+  if (bytes <= max_array_bytes) {
+    return TRUE;
+  }
+  g_set_error(error, AIN_ERROR, AIN_ERROR_TOO_LARGE,
+              "%u rows of %d columns are %" G_GUINT64_FORMAT
+              " bytes of input for model [%s], more than the %" G_GUINT64_FORMAT
+              " that one request may have (ain_max_frame_bytes)",
+              task->rows, model->input_shape[1], bytes, model->id, max_array_bytes);
+  return FALSE;
+}
+
+AinTask *ain_task_new(AinModel *model, AinCall *call, guint64 max_array_bytes, GError **error) {
   const AinRequest *request = ain_call_request(call);
   AinTask *task = g_new0(AinTask, 1);
   if (!ain_tsblock_parse(&task->block, request->dataset.data, request->dataset.size, error)) {
@@ -91,6 +107,10 @@ AinTask *ain_task_new(AinModel *model, AinCall *call, GError **error) {
   }
   if (request->method != AIN_METHOD_INFERENCE) {
     take_latest_rows(task);
+  }
+  if (!check_size(task, max_array_bytes, error)) {
+    ain_task_free(task);
+    return NULL;
   }
   task->call = call;
   return task;

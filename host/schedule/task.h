@@ -28,7 +28,7 @@ typedef struct {
 } AinTask;
 
 /* Parses and checks; takes the call's reference on success only. Errors: MALFORMED, TOO_LARGE, INVALID. */
-AinTask *ain_task_new(AinModel *model, AinCall *call, GError **error);
+AinTask *ain_task_new(AinModel *model, AinCall *call, guint64 max_array_bytes, GError **error);
 void ain_task_free(AinTask *task); /* NULL is allowed; the call must have been answered */
 
 /* Bytes it holds while it waits. */

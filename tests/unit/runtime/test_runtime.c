@@ -261,7 +261,7 @@ static void test_death_of_the_prototype(void) {
   g_assert_true(g_file_get_contents(path, &children, NULL, NULL));
   kill((pid_t)g_ascii_strtoll(children, NULL, 10), SIGKILL);
   run(&f);
-  g_assert_error(f.end, AIN_ERROR, AIN_ERROR_WORKER_DIED);
+  g_assert_error(f.end, AIN_ERROR, AIN_ERROR_ENVIRONMENT);
   g_assert_nonnull(strstr(f.end->message, "signal 9"));
   ain_worker_free(g_steal_pointer(&f.worker));
   g_clear_error(&f.end);
