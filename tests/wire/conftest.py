@@ -25,8 +25,8 @@ def start_probe(pytestconfig: pytest.Config) -> Iterator[Callable[..., Probe]]:
     binary = Path(pytestconfig.getoption("--build-dir")) / "tests" / "wire" / "ain-rpc-probe"
     probes: list[Probe] = []
 
-    def start(*options: str) -> Probe:
-        probes.append(Probe(binary, list(options)))
+    def start(*options: str, descriptors: int | None = None) -> Probe:
+        probes.append(Probe(binary, list(options), descriptors))
         return probes[-1]
 
     yield start

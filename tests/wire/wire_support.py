@@ -18,9 +18,10 @@ FAMILIES = "ACDEFGHT"
 class Probe:
     """One running probe server."""
 
-    def __init__(self, binary: Path, options: list[str]) -> None:
+    def __init__(self, binary: Path, options: list[str], descriptors: int | None = None) -> None:
+        limit = [] if descriptors is None else ["prlimit", f"--nofile={descriptors}"]
         self.process = subprocess.Popen(
-            [str(binary), *options],
+            [*limit, str(binary), *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
