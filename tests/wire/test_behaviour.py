@@ -7,6 +7,7 @@ import socket
 import struct
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from wire_support import Probe, frame, header, receive_exactly, receive_frame, with_model, with_seqid
@@ -270,6 +271,25 @@ def test_full_house(start_probe: Callable[..., Probe]) -> None:
         assert open_ones == 19
         for connection in others:
             connection.close()
+
+
+def addresses() -> list[tuple[str, list[str]]]:
+    """What may be listened on, and where such a server is reached; IPv6 where this machine has it."""
+    table = Path("/proc/net/if_inet6")
+    both = ["127.0.0.1"]
+    cases = [("127.0.0.1", both), ("0.0.0.0", both), ("localhost", both)]
+    if table.exists() and " lo" in table.read_text(encoding="ascii"):
+        cases += [("::1", ["::1"]), ("::", ["127.0.0.1", "::1"])]
+    return cases
+
+
+@pytest.mark.parametrize("address,hosts", addresses(), ids=lambda value: str(value))
+def test_addresses(start_probe: Callable[..., Probe], address: str, hosts: list[str]) -> None:
+    """IPv4, IPv6, names and wildcards."""
+    probe = start_probe("--address", address)
+    for host in hosts:
+        with probe.connect(host=host) as connection:
+            beat(connection, 1)
 
 
 def test_half_sent_flood(start_probe: Callable[..., Probe]) -> None:
