@@ -6,6 +6,7 @@ import importlib
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -25,8 +26,8 @@ def start_probe(pytestconfig: pytest.Config) -> Iterator[Callable[..., Probe]]:
     binary = Path(pytestconfig.getoption("--build-dir")) / "tests" / "wire" / "ain-rpc-probe"
     probes: list[Probe] = []
 
-    def start(*options: str) -> Probe:
-        probes.append(Probe(binary, list(options)))
+    def start(*options: str, descriptors: int | None = None) -> Probe:
+        probes.append(Probe(binary, list(options), descriptors))
         return probes[-1]
 
     yield start
@@ -42,20 +43,21 @@ def probe(start_probe: Callable[..., Probe]) -> Probe:
 
 
 @pytest.fixture(scope="session")
-def services(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[ModuleType, ModuleType]]:
+def services() -> Iterator[dict[str, tuple[ModuleType, ModuleType]]]:
     """Per family: the generated service module and its types."""
     compiler = shutil.which("thrift")
     assert compiler, "the Thrift compiler is needed"
-    output = tmp_path_factory.mktemp("gen-py")
-    for family in FAMILIES:
-        idl = DATA / "families" / f"ainode_{family}.thrift"
-        command = [compiler, "-r", "--gen", "py", "-out", str(output), str(idl)]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
-    sys.path.insert(0, str(output))
-    return {
-        family: (
-            importlib.import_module(f"iotdbwire.fam{family}.IAINodeRPCService"),
-            importlib.import_module(f"iotdbwire.fam{family}.ttypes"),
-        )
-        for family in FAMILIES
-    }
+    with tempfile.TemporaryDirectory(prefix="ain-wire-") as output:
+        for family in FAMILIES:
+            idl = DATA / "families" / f"ainode_{family}.thrift"
+            command = [compiler, "-r", "--gen", "py", "-out", output, str(idl)]
+            subprocess.run(command, check=True, capture_output=True, timeout=60)
+        sys.path.insert(0, output)
+        yield {
+            family: (
+                importlib.import_module(f"iotdbwire.fam{family}.IAINodeRPCService"),
+                importlib.import_module(f"iotdbwire.fam{family}.ttypes"),
+            )
+            for family in FAMILIES
+        }
+        sys.path.remove(output)
