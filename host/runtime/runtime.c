@@ -43,8 +43,7 @@ static void disarm_workers(gpointer data) {
   }
 }
 
-/* --- killed processes
- * ---------------------------------------------------------------------------------------- */
+/* --- killed processes --- */
 
 typedef struct {
   AinRuntime *runtime;

@@ -77,8 +77,7 @@ struct AinWorker {
 
 static void finish(AinWorker *worker);
 
-/* --- ending
- * -------------------------------------------------------------------------------------------------- */
+/* --- ending --- */
 
 static void kill_process(AinWorker *worker) {
   if (worker->pidfd >= 0) {
@@ -206,8 +205,7 @@ static void load_overdue(gpointer data) {
                                worker->spec.name, (int)(LOAD_TIMEOUT_US / G_USEC_PER_SEC)));
 }
 
-/* --- control messages
- * ---------------------------------------------------------------------------------------- */
+/* --- control messages --- */
 
 static void append_read_paths(GString *text, const char *paths) {
   g_auto(GStrv) parts = g_strsplit(paths != NULL ? paths : "", ":", -1);
@@ -322,8 +320,7 @@ static void control_ready(guint32 events, gpointer data) {
   receive_one(data); /* level-triggered: one message a round */
 }
 
-/* --- starting
- * ------------------------------------------------------------------------------------------------ */
+/* --- starting --- */
 
 static guint32 slot_bytes(guint batch, const gint32 shape[2], gsize element) {
   guint64 bytes = (guint64)MAX(batch, 1U) * (guint64)shape[0] * (guint64)shape[1] * element;
@@ -502,8 +499,7 @@ int ain_worker_end_signal(const AinWorker *worker) {
   return worker->end_signal;
 }
 
-/* --- jobs
- * ---------------------------------------------------------------------------------------------------- */
+/* --- jobs --- */
 
 static guint free_index(const AinWorker *worker) {
   guint index = 0;
@@ -619,8 +615,7 @@ void ain_slot_release(AinSlot *slot) {
   g_free(slot);
 }
 
-/* --- results
- * ------------------------------------------------------------------------------------------------- */
+/* --- results --- */
 
 static AinSlot *find_submitted(AinWorker *worker, guint64 id) {
   for (guint i = 0; i < AIN_SLOTS; i++) {

@@ -25,8 +25,7 @@ typedef struct {
   guint fill_failed;  /* index of the first piece that could not be filled */
 } Job;
 
-/* --- the end of a job
- * ---------------------------------------------------------------------------------------- */
+/* --- the end of a job --- */
 
 static void job_free(Job *job) {
   AinLane *lane = job->runner->lane;
@@ -68,6 +67,9 @@ static void take_piece(AinLane *lane, const Piece *piece, const AinJobResult *re
   AinTask *task = piece->task;
   if (piece->failed || task->answered) {
     return;
+  }
+  if (task->abandoned && task->n_samples == 1) {
+    ain_lane_keep_result(lane, task, result, data);
   }
   gboolean good = ain_task_take_results(task, piece->first, piece->count, result, data);
   lane->context->totals.requests += good && task->answered;
@@ -127,8 +129,7 @@ static void job_done(AinSlot *slot, const AinJobResult *result, const GError *er
   ain_lane_dispatch(lane);
 }
 
-/* --- the start of a job
- * -------------------------------------------------------------------------------------- */
+/* --- the start of a job --- */
 
 /* Whatever waits and has the head's shape, up to the limit. */
 static Job *gather(AinRunner *runner) {
@@ -282,8 +283,7 @@ gboolean ain_runner_end_orphan(AinRunner *runner, gboolean *waiting) {
   return FALSE;
 }
 
-/* --- the worker
- * ---------------------------------------------------------------------------------------------- */
+/* --- the worker --- */
 
 static void worker_loaded(AinWorker *worker, const char *findings, gpointer data) {
   (void)worker;
