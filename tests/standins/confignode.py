@@ -12,6 +12,7 @@ AINodes as a real ConfigNode does. Everything listens on loopback.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import socket
 import struct
@@ -230,18 +231,14 @@ class Listener:
         """Stop listening and close every connection."""
         self.stopping.set()
         if self._socket is not None:
-            try:
+            with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             self._socket.close()
             self._socket = None
         with self._lock:
             for connection in self._open:
-                try:
+                with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(timeout=5)
@@ -253,12 +250,14 @@ class Listener:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def __enter__(self) -> Any:
+        """Start."""
         self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Stop."""
         self.stop()
 
 
