@@ -12,6 +12,7 @@ AINodes as a real ConfigNode does. Everything listens on loopback.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import importlib
 import socket
@@ -175,7 +176,7 @@ def read_frame(connection: socket.socket) -> bytes:
     return _receive(connection, size)
 
 
-class Listener:
+class Listener(abc.ABC):
     """A TCP service with one thread a connection; subclasses serve()."""
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -223,9 +224,9 @@ class Listener:
                 self._open.discard(connection)
             connection.close()
 
+    @abc.abstractmethod
     def serve(self, connection: socket.socket) -> None:
         """Serve one connection until it ends."""
-        raise NotImplementedError
 
     def stop(self) -> None:
         """Stop listening and close every connection."""
