@@ -17,9 +17,10 @@ check_system() {
   fi
 }
 
-# print_banner TITLE ARGUMENTS...: nothing when the arguments ask for help.
+# print_banner HOME TITLE ARGUMENTS...: nothing when the arguments ask for help.
 print_banner() {
-  title=$1
+  home=$1
+  title=$2
   for word in "$@"; do
     case $word in
     -h | --help) return ;;
@@ -28,4 +29,6 @@ print_banner() {
   echo "---------------------"
   echo "$title"
   echo "---------------------"
+  echo "Installation: $home"
+  echo "Program:      $home/lib/ainode"
 }

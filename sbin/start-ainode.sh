@@ -22,7 +22,5 @@ home=$(CDPATH='' cd -P -- "$folder/.." && pwd) || exit 1
 # shellcheck source=sbin/ainode-common.sh
 . "$home/sbin/ainode-common.sh"
 check_system "$home"
-print_banner "Starting IoTDB AINode" "$@"
-echo "Installation: $home"
-echo "Program:      $home/lib/ainode"
+print_banner "$home" "Starting IoTDB AINode" "$@"
 exec "$home/lib/ainode" start "$@"

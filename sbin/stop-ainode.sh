@@ -20,5 +20,5 @@ home=$(CDPATH='' cd -P -- "$folder/.." && pwd) || exit 1
 # shellcheck source=sbin/ainode-common.sh
 . "$home/sbin/ainode-common.sh"
 check_system "$home"
-print_banner "Stopping IoTDB AINode" "$@"
+print_banner "$home" "Stopping IoTDB AINode" "$@"
 exec "$home/lib/ainode" stop "$@"

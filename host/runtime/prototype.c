@@ -18,6 +18,8 @@
 /* So many failures in a row make the state FAILED; it is still tried again. */
 #define FAILURES_TO_FAIL 3
 
+#define MAX_CUDA 64
+
 typedef struct {
   guint64 request;   /* 0 once it is born */
   pid_t pid;         /* 0 before */
@@ -35,6 +37,7 @@ struct AinPrototype {
   AinProcessOutput *output;
   GArray *children; /* Child */
   gboolean ready;
+  guint n_cuda; /* CUDA devices that its PyTorch can use */
   gint64 begun;
   guint failures;
   char *reason; /* why the last one ended, or NULL */
@@ -55,6 +58,10 @@ AinRuntimeState ain_prototype_state(const AinPrototype *prototype, const char **
   }
   *reason = prototype->reason != NULL ? prototype->reason : "runtime starting";
   return prototype->failures >= FAILURES_TO_FAIL ? AIN_RUNTIME_FAILED : AIN_RUNTIME_STARTING;
+}
+
+guint ain_prototype_cuda_devices(const AinPrototype *prototype) {
+  return prototype->n_cuda;
 }
 
 static void let_go(AinPrototype *prototype) {
@@ -111,7 +118,7 @@ static void prototype_died(AinPrototype *prototype) {
       g_strdup_printf("the Python runtime (%s) ended by %s%s%s", prototype->runtime->config.python, end,
                       said[0] != '\0' ? "; it said: " : "", said);
   g_warning("%s", prototype->reason);
-  g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_WORKER_DIED, "%s", prototype->reason);
+  g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_ENVIRONMENT, "%s", prototype->reason);
   let_go(prototype);
   schedule_restart(prototype);
   orphan_children(prototype, error);
@@ -192,6 +199,7 @@ static void handle_message(AinPrototype *prototype, const AinMessage *message, c
   case AIN_MESSAGE_READY: {
     g_autofree char *versions = g_utf8_make_valid(text, -1);
     prototype->ready = TRUE;
+    prototype->n_cuda = (guint)MIN(message->value, MAX_CUDA);
     g_clear_pointer(&prototype->reason, g_free);
     g_message("Python runtime ready after %.1f s: %s",
               (double)(ain_loop_now() - prototype->begun) / (double)G_USEC_PER_SEC, versions);
@@ -275,7 +283,7 @@ void ain_prototype_start(AinPrototype *prototype) {
 gboolean ain_prototype_fork(AinPrototype *prototype, AinWorker *worker, guint64 request,
                             const AinProcessFds *fds, GError **error) {
   if (prototype->pid == 0) {
-    g_set_error(error, AIN_ERROR, AIN_ERROR_WORKER_DIED, "%s",
+    g_set_error(error, AIN_ERROR, AIN_ERROR_ENVIRONMENT, "%s",
                 prototype->reason != NULL ? prototype->reason : "the Python runtime is not started");
     return FALSE;
   }

@@ -43,8 +43,7 @@ static void disarm_workers(gpointer data) {
   }
 }
 
-/* --- killed processes
- * ---------------------------------------------------------------------------------------- */
+/* --- killed processes --- */
 
 typedef struct {
   AinRuntime *runtime;
@@ -96,6 +95,8 @@ AinRuntime *ain_runtime_new(AinLoop *loop, const AinRuntimeConfig *config, GErro
     .python = g_strdup(config->python),
     .libpython = g_strdup(config->libpython),
     .fork = config->fork,
+    .sandbox = config->sandbox,
+    .read_paths = g_strdup(config->read_paths),
   };
   runtime->busy = g_ptr_array_new();
   runtime->reapers = g_ptr_array_new_with_free_func(reaper_free);
@@ -125,6 +126,10 @@ AinRuntimeState ain_runtime_state(const AinRuntime *runtime, const char **reason
   return runtime->prototype != NULL ? ain_prototype_state(runtime->prototype, reason) : AIN_RUNTIME_READY;
 }
 
+guint ain_runtime_cuda_devices(const AinRuntime *runtime) {
+  return runtime->prototype != NULL ? ain_prototype_cuda_devices(runtime->prototype) : 0;
+}
+
 void ain_runtime_free(AinRuntime *runtime) {
   if (runtime == NULL) {
     return;
@@ -142,5 +147,6 @@ void ain_runtime_free(AinRuntime *runtime) {
   g_free((char *)runtime->config.work_dir);
   g_free((char *)runtime->config.python);
   g_free((char *)runtime->config.libpython);
+  g_free((char *)runtime->config.read_paths);
   g_free(runtime);
 }

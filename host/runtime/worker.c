@@ -77,8 +77,7 @@ struct AinWorker {
 
 static void finish(AinWorker *worker);
 
-/* --- ending
- * -------------------------------------------------------------------------------------------------- */
+/* --- ending --- */
 
 static void kill_process(AinWorker *worker) {
   if (worker->pidfd >= 0) {
@@ -206,10 +205,24 @@ static void load_overdue(gpointer data) {
                                worker->spec.name, (int)(LOAD_TIMEOUT_US / G_USEC_PER_SEC)));
 }
 
-/* --- control messages
- * ---------------------------------------------------------------------------------------- */
+/* --- control messages --- */
 
-static char *load_text(const AinWorkerSpec *spec) {
+static void append_read_paths(GString *text, const char *paths) {
+  g_auto(GStrv) parts = g_strsplit(paths != NULL ? paths : "", ":", -1);
+  gboolean first = TRUE;
+  g_string_append(text, ", \"read_paths\": [");
+  for (char **part = parts; *part != NULL; part++) {
+    if (**part != '\0') {
+      g_string_append(text, first ? "" : ", ");
+      ain_text_append_json(text, *part, strlen(*part));
+      first = FALSE;
+    }
+  }
+  g_string_append_c(text, ']');
+}
+
+static char *load_text(const AinWorker *worker) {
+  const AinWorkerSpec *spec = &worker->spec;
   GString *text = g_string_new("{\"kind\": ");
   ain_text_append_json(text, spec->kind, strlen(spec->kind));
   g_string_append(text, ", \"directory\": ");
@@ -217,9 +230,14 @@ static char *load_text(const AinWorkerSpec *spec) {
   g_string_append_printf(
       text,
       ", \"dtype\": \"%s\", \"input_shape\": [%d, %d], \"output_shape\": [%d, %d], \"prove\": %s"
-      ", \"memory_bytes\": %" G_GINT64_FORMAT "}",
+      ", \"memory_bytes\": %" G_GINT64_FORMAT ", \"sandbox\": %s",
       ain_dtype_name(spec->dtype), spec->input_shape[0], spec->input_shape[1], spec->output_shape[0],
-      spec->output_shape[1], spec->prove ? "true" : "false", spec->memory_bytes);
+      spec->output_shape[1], spec->prove ? "true" : "false", spec->memory_bytes,
+      worker->runtime->config.sandbox ? "true" : "false");
+  g_string_append(text, ", \"device\": ");
+  ain_text_append_json(text, spec->device, strlen(spec->device));
+  append_read_paths(text, worker->runtime->config.read_paths);
+  g_string_append_c(text, '}');
   return g_string_free(text, FALSE);
 }
 
@@ -232,7 +250,7 @@ static void greeted(AinWorker *worker, const AinMessage *message) {
     return;
   }
   g_autoptr(GError) error = NULL;
-  g_autofree char *text = load_text(&worker->spec);
+  g_autofree char *text = load_text(worker);
   worker->phase = PHASE_LOADING;
   if (!ain_process_send(worker->control, AIN_MESSAGE_LOAD, 0, 0, text, NULL, 0, &error)) {
     end_with(worker, g_steal_pointer(&error));
@@ -302,8 +320,7 @@ static void control_ready(guint32 events, gpointer data) {
   receive_one(data); /* level-triggered: one message a round */
 }
 
-/* --- starting
- * ------------------------------------------------------------------------------------------------ */
+/* --- starting --- */
 
 static guint32 slot_bytes(guint batch, const gint32 shape[2], gsize element) {
   guint64 bytes = (guint64)MAX(batch, 1U) * (guint64)shape[0] * (guint64)shape[1] * element;
@@ -418,6 +435,7 @@ AinWorker *ain_worker_start(AinRuntime *runtime, const AinWorkerSpec *spec, cons
   worker->spec.name = g_strdup(spec->name);
   worker->spec.kind = g_strdup(spec->kind);
   worker->spec.directory = g_strdup(spec->directory);
+  worker->spec.device = g_strdup(spec->device != NULL ? spec->device : "cpu");
   worker->events = *events;
   worker->data = data;
   worker->pidfd = worker->control = worker->wake_fd = -1;
@@ -457,6 +475,7 @@ void ain_worker_free(AinWorker *worker) {
   g_free((char *)worker->spec.name);
   g_free((char *)worker->spec.kind);
   g_free((char *)worker->spec.directory);
+  g_free((char *)worker->spec.device);
   g_free(worker);
 }
 
@@ -480,8 +499,7 @@ int ain_worker_end_signal(const AinWorker *worker) {
   return worker->end_signal;
 }
 
-/* --- jobs
- * ---------------------------------------------------------------------------------------------------- */
+/* --- jobs --- */
 
 static guint free_index(const AinWorker *worker) {
   guint index = 0;
@@ -597,8 +615,7 @@ void ain_slot_release(AinSlot *slot) {
   g_free(slot);
 }
 
-/* --- results
- * ------------------------------------------------------------------------------------------------- */
+/* --- results --- */
 
 static AinSlot *find_submitted(AinWorker *worker, guint64 id) {
   for (guint i = 0; i < AIN_SLOTS; i++) {

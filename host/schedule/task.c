@@ -75,7 +75,23 @@ static void take_latest_rows(AinTask *task) {
   }
 }
 
-AinTask *ain_task_new(AinModel *model, AinCall *call, GError **error) {
+/* Run lengths and dictionaries let a few bytes claim billions of rows: what they unfold to is bounded, too.
+ */
+static gboolean check_size(const AinTask *task, guint64 max_array_bytes, GError **error) {
+  const AinModel *model = task->model;
+  guint64 bytes = (guint64)task->rows * (guint64)model->input_shape[1] * ain_dtype_size(model->dtype);
+  if (bytes <= max_array_bytes) {
+    return TRUE;
+  }
+  g_set_error(error, AIN_ERROR, AIN_ERROR_TOO_LARGE,
+              "%u rows of %d columns are %" G_GUINT64_FORMAT
+              " bytes of input for model [%s], more than the %" G_GUINT64_FORMAT
+              " that one request may have (ain_max_frame_bytes)",
+              task->rows, model->input_shape[1], bytes, model->id, max_array_bytes);
+  return FALSE;
+}
+
+AinTask *ain_task_new(AinModel *model, AinCall *call, guint64 max_array_bytes, GError **error) {
   const AinRequest *request = ain_call_request(call);
   AinTask *task = g_new0(AinTask, 1);
   if (!ain_tsblock_parse(&task->block, request->dataset.data, request->dataset.size, error)) {
@@ -92,6 +108,10 @@ AinTask *ain_task_new(AinModel *model, AinCall *call, GError **error) {
   if (request->method != AIN_METHOD_INFERENCE) {
     take_latest_rows(task);
   }
+  if (!check_size(task, max_array_bytes, error)) {
+    ain_task_free(task);
+    return NULL;
+  }
   task->call = call;
   return task;
 }
@@ -103,8 +123,48 @@ void ain_task_free(AinTask *task) {
   ain_tsblock_clear(&task->block);
   ain_model_unref(task->model);
   ain_call_unref(task->call);
+  ain_call_unref(task->source);
   g_clear_pointer(&task->results, g_byte_array_unref);
   g_free(task);
+}
+
+static gboolean slices_equal(AinSlice a, AinSlice b) {
+  return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+}
+
+static gboolean options_equal(const AinRequest *a, const AinRequest *b) {
+  if (a->n_options != b->n_options || a->n_column_order != b->n_column_order) {
+    return FALSE;
+  }
+  for (guint i = 0; i < a->n_options; i++) {
+    if (!slices_equal(a->options[i].key, b->options[i].key)
+        || !slices_equal(a->options[i].value, b->options[i].value)) {
+      return FALSE;
+    }
+  }
+  return a->n_column_order == 0
+         || memcmp(a->column_order, b->column_order, a->n_column_order * sizeof a->column_order[0]) == 0;
+}
+
+gboolean ain_task_is_resent(const AinRequest *earlier, const AinRequest *later) {
+  return earlier->method == later->method && earlier->families == later->families
+         && earlier->output_length == later->output_length && earlier->has_window == later->has_window
+         && earlier->window_interval == later->window_interval && earlier->window_step == later->window_step
+         && slices_equal(earlier->model_id, later->model_id) && options_equal(earlier, later)
+         && slices_equal(earlier->dataset, later->dataset);
+}
+
+void ain_task_take_over(AinTask *task, AinTask *again) {
+  g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the request was sent again");
+  ain_call_reply_error(task->call, error); /* nobody reads it; each call is answered once */
+  if (task->source == NULL) {
+    task->source = task->call;
+  } else {
+    ain_call_unref(task->call);
+  }
+  task->call = g_steal_pointer(&again->call);
+  task->abandoned = FALSE;
+  ain_task_free(again);
 }
 
 gsize ain_task_size(const AinTask *task) {
@@ -118,8 +178,7 @@ gboolean ain_task_fill(const AinTask *task, guint32 index, void *dst, GError **e
                                task->rows, task->model->dtype, AIN_NULLS_ZERO, dst, error);
 }
 
-/* --- the answer
- * ---------------------------------------------------------------------------------------------- */
+/* --- the answer --- */
 
 static gboolean check_result(const AinTask *task, const AinJobResult *result, GError **error) {
   const AinModel *model = task->model;

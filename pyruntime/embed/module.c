@@ -7,6 +7,7 @@
 #include "python_system.h"
 
 #include "channel.h"
+#include "sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -53,8 +54,7 @@ static int dtype_of_array(PyArrayObject *array) {
   return -1;
 }
 
-/* --- control messages
- * ---------------------------------------------------------------------------------------- */
+/* --- control messages --- */
 
 static PyObject *py_send(PyObject *self, PyObject *args) {
   (void)self;
@@ -90,8 +90,7 @@ static PyObject *py_receive(PyObject *self, PyObject *args) {
                        (unsigned long long)message.value, text, (Py_ssize_t)message.text_size, fd);
 }
 
-/* --- memory passed for one job
- * ------------------------------------------------------------------------------- */
+/* --- memory passed for one job --- */
 
 static bool remember_region(uint64_t job, uint64_t size, int fd) {
   struct stat info;
@@ -150,8 +149,7 @@ static PassedRegion *await_region(uint64_t job) {
   return region;
 }
 
-/* --- one job
- * ------------------------------------------------------------------------------------------------- */
+/* --- one job --- */
 
 static void view_released(PyObject *capsule) {
   (void)capsule;
@@ -372,8 +370,7 @@ static void run_job(PyObject *handler, const AinJob *job) {
   ain_channel_publish(&state.channel, &result);
 }
 
-/* --- the loop
- * ------------------------------------------------------------------------------------------------ */
+/* --- the loop --- */
 
 static void release_gil(void *data) {
   (void)data;
@@ -430,8 +427,7 @@ static PyObject *py_open_channel(PyObject *self, PyObject *args) {
   Py_RETURN_NONE;
 }
 
-/* --- a worker born by fork
- * ----------------------------------------------------------------------------------- */
+/* --- a worker born by fork --- */
 
 /* Moves the descriptors above AIN_FD_END first, so that no dup2() overwrites one that is still needed. */
 static bool place_descriptors(int *fds, int count) {
@@ -470,7 +466,61 @@ static PyObject *py_become_worker(PyObject *self, PyObject *args) {
   Py_RETURN_NONE;
 }
 
+/* --- sandbox --- */
+
+#define MAX_PATHS 256
+
+/* Fills paths with borrowed bytes of `kept`, which owns them. */
+static int collect_paths(PyObject *list, bool writable, AinSandboxPath *paths, int count, PyObject *kept) {
+  for (Py_ssize_t i = 0; i < PyList_Size(list); i++) {
+    PyObject *bytes = NULL;
+    if (count >= MAX_PATHS) {
+      PyErr_SetString(PyExc_ValueError, "too many paths for the sandbox");
+      return -1;
+    }
+    if (!PyUnicode_FSConverter(PyList_GetItem(list, i), &bytes)) {
+      return -1;
+    }
+    int appended = PyList_Append(kept, bytes);
+    Py_DECREF(bytes); /* the list holds it */
+    if (appended != 0) {
+      return -1;
+    }
+    paths[count++] = (AinSandboxPath){ .path = PyBytes_AsString(bytes), .writable = writable };
+  }
+  return count;
+}
+
+static PyObject *py_enter_sandbox(PyObject *self, PyObject *args) {
+  (void)self;
+  PyObject *readable;
+  PyObject *writable;
+  AinSandboxPath paths[MAX_PATHS];
+  char applied[256];
+  if (!PyArg_ParseTuple(args, "O!O!", &PyList_Type, &readable, &PyList_Type, &writable)) {
+    return NULL;
+  }
+  PyObject *kept = PyList_New(0);
+  int count = kept == NULL ? -1 : collect_paths(readable, false, paths, 0, kept);
+  if (count >= 0) {
+    count = collect_paths(writable, true, paths, count, kept);
+  }
+  PyObject *answer = NULL;
+  if (count >= 0 && !ain_sandbox_enter(paths, (size_t)count, applied, sizeof applied)) {
+    PyErr_SetString(PyExc_OSError, applied);
+  } else if (count >= 0) {
+    answer = PyUnicode_FromString(applied);
+  }
+  Py_XDECREF(kept);
+  return answer;
+}
+
 static PyMethodDef methods[] = {
+  { "enter_sandbox", py_enter_sandbox, METH_VARARGS,
+    "enter_sandbox(readable, writable) -> str: from now on this process reads and writes only below these "
+    "paths, opens\n"
+    "no network, starts no program, touches no other process. Says what the kernel could apply; OSError: "
+    "refused." },
   { "become_worker", py_become_worker, METH_VARARGS,
     "become_worker(parent, control, request, reply, wake_worker, wake_host, output): right after fork, puts "
     "the\n"

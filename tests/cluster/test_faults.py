@@ -12,6 +12,7 @@ from ainode import Installation, create_model, drop_quietly, processes_of, refus
 from iotdb_cluster import Cluster, SqlError
 
 Make = Callable[[str], str]
+pytestmark = pytest.mark.releases("2.0.1-beta", "2.0.5")
 
 
 def harmless(name: str) -> str:

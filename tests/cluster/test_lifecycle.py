@@ -23,9 +23,9 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def works(cluster: Cluster, name: str) -> None:
-    """An identity model answers."""
-    answer = cluster.query(f'CALL INFERENCE({name}, "select s0, s1 from root.t.f where time < 96000")')
-    close(answer.rows, [[value(row, 0), value(row, 1)] for row in range(96)], 0)
+    """An identity model of one column answers."""
+    answer = cluster.query(f'CALL INFERENCE({name}, "select s0 from root.t.f where time < 96000")')
+    close(answer.rows, [[value(row, 0)] for row in range(96)], 0)
 
 
 def test_show_cluster_names_the_build(cluster: Cluster, node: Installation) -> None:
@@ -45,7 +45,7 @@ def test_show_ainodes(cluster: Cluster, node: Installation) -> None:
 
 
 def test_stop_shows_unknown_and_start_takes_the_same_id(cluster: Cluster, make: Make, node: Installation) -> None:
-    name = make("identity")
+    name = make("one_column")
     before = node.row(cluster)
     assert before is not None
     done = node.stop()
@@ -62,7 +62,7 @@ def test_stop_shows_unknown_and_start_takes_the_same_id(cluster: Cluster, make: 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signals_end_the_node(cluster: Cluster, make: Make, node: Installation, number: int) -> None:
-    name = make("identity")
+    name = make("one_column")
     works(cluster, name)
     process = node.process
     assert process is not None
@@ -74,7 +74,7 @@ def test_signals_end_the_node(cluster: Cluster, make: Make, node: Installation, 
 
 
 def test_killed_node_comes_back_with_its_models(cluster: Cluster, make: Make, node: Installation) -> None:
-    name = make("identity")
+    name = make("one_column")
     works(cluster, name)
     host = node.process_id()
     assert host is not None
@@ -93,7 +93,7 @@ def test_second_start_is_refused_with_the_pid(cluster: Cluster, node: Installati
 
 
 def test_background_start(cluster: Cluster, node: Installation, make: Make) -> None:
-    name = make("identity")
+    name = make("one_column")
     node.stop()
     done = node.script("start-ainode.sh", "-i", node.python, "-d")
     assert done.returncode == 0, done.stdout
@@ -106,7 +106,7 @@ def test_background_start(cluster: Cluster, node: Installation, make: Make) -> N
 
 
 def test_under_nohup_as_the_manual_writes_it(cluster: Cluster, node: Installation, make: Make) -> None:
-    name = make("identity")
+    name = make("one_column")
     node.stop()
     command = f"nohup bash sbin/start-ainode.sh -i '{node.python}' > myout.file 2>& 1 & echo $!"
     done = subprocess.run(["bash", "-c", command], cwd=node.home, stdout=subprocess.PIPE, text=True, check=True)
@@ -185,7 +185,7 @@ def test_bad_configuration(
 
 @pytest.mark.releases("2.0.5")
 def test_unknown_key_is_a_warning(cluster: Cluster, node: Installation, make: Make) -> None:
-    name = make("identity")
+    name = make("one_column")
     node.stop()
     kept = node.conf.read_text()
     node.conf.write_text(kept + "ain_inferense_rpc_port=1\n")
@@ -221,7 +221,7 @@ def test_bad_interpreter(
 @pytest.mark.releases("2.0.5")
 def test_read_only_installation(cluster: Cluster, node: Installation, make: Make, tmp_path: Path) -> None:
     """Nothing is written outside data, logs and venv."""
-    name = make("identity")
+    name = make("one_column")
     works(cluster, name)
     written = {path.relative_to(node.home).parts[0] for path in changed_files(node.home)}
     assert written <= {"data", "logs", "venv", "conf", "myout.file"}, written
@@ -238,7 +238,7 @@ def test_as_another_user(cluster: Cluster, node: Installation, other: Installati
     """The node runs as an ordinary user, who owns nothing but data and logs."""
     if os.geteuid() != 0:
         return  # the whole suite runs as an ordinary user then
-    name = make("identity")
+    name = make("one_column")
     works(cluster, name)
     node.stop()
     places = [node.home / "data", node.home / "logs"]
@@ -307,7 +307,7 @@ def test_remove_script_and_join_again(cluster: Cluster, node: Installation) -> N
 
 def test_config_node_restart_is_survived(cluster: Cluster, node: Installation, make: Make) -> None:
     """The node needs no restart when its peers come and go: heartbeats are stateless."""
-    name = make("identity")
+    name = make("one_column")
     cluster.restart()
     wait_until(lambda: node.status(cluster) == "Running", 60, "SHOW CLUSTER says Running again")
     assert node.process is not None and node.process.poll() is None

@@ -41,9 +41,9 @@ def bindings(tmp_path_factory: pytest.TempPathFactory) -> Bindings:
 
 
 @pytest.fixture(scope="session")
-def services(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Service]:
+def services() -> dict[str, Service]:
     """Clients of every family."""
-    return load_families(tmp_path_factory.mktemp("families"))
+    return load_families()
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ def ask() -> pathlib.Path:
 @pytest.fixture(scope="session")
 def ainode() -> pathlib.Path:
     """The ainode program: the real one, or its command line with stand-ins."""
-    return pythons.built("host/ainode", "tests/unit/app/ainode")
+    return pythons.built("lib/ainode", "tests/unit/app/ainode")
 
 
 @pytest.fixture(scope="session")

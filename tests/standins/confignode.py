@@ -12,6 +12,8 @@ AINodes as a real ConfigNode does. Everything listens on loopback.
 
 from __future__ import annotations
 
+import abc
+import contextlib
 import importlib
 import socket
 import struct
@@ -170,7 +172,7 @@ def read_frame(connection: socket.socket) -> bytes:
     return _receive(connection, size)
 
 
-class Listener:
+class Listener(abc.ABC):
     """A TCP service with one thread a connection; subclasses serve()."""
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -218,26 +220,22 @@ class Listener:
                 self._open.discard(connection)
             connection.close()
 
+    @abc.abstractmethod
     def serve(self, connection: socket.socket) -> None:
         """Serve one connection until it ends."""
-        raise NotImplementedError
 
     def stop(self) -> None:
         """Stop listening and close every connection."""
         self.stopping.set()
         if self._socket is not None:
-            try:
+            with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             self._socket.close()
             self._socket = None
         with self._lock:
             for connection in self._open:
-                try:
+                with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(timeout=5)
@@ -249,12 +247,14 @@ class Listener:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def __enter__(self) -> Any:
+        """Start."""
         self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Stop."""
         self.stop()
 
 

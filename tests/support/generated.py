@@ -6,10 +6,12 @@ with different IDLs can run in one process.
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from types import ModuleType
@@ -36,10 +38,12 @@ def generate(idls: Iterable[Path], directory: Path) -> None:
         package.__path__.append(str(directory / PACKAGE))
 
 
-def load_families(directory: Path) -> dict[str, Service]:
-    """Clients of every release family; generated once in a process."""
+def load_families() -> dict[str, Service]:
+    """Clients of every release family; generated once in a process, gone with it."""
     first = f"{PACKAGE}.fam{FAMILIES[0]}.ttypes"
     if first not in sys.modules:
+        directory = Path(tempfile.mkdtemp(prefix="ain-families-"))
+        atexit.register(shutil.rmtree, directory, ignore_errors=True)
         generate((ROOT / "tests" / "data" / "families" / f"ainode_{family}.thrift" for family in FAMILIES), directory)
     load = importlib.import_module
     return {

@@ -16,8 +16,8 @@ def start_probe(build_dir: Path) -> Iterator[Callable[..., Probe]]:
     binary = build_dir / "tests" / "wire" / "ain-rpc-probe"
     probes: list[Probe] = []
 
-    def start(*options: str) -> Probe:
-        probes.append(Probe(binary, list(options)))
+    def start(*options: str, descriptors: int | None = None) -> Probe:
+        probes.append(Probe(binary, list(options), descriptors))
         return probes[-1]
 
     yield start
@@ -33,6 +33,6 @@ def probe(start_probe: Callable[..., Probe]) -> Probe:
 
 
 @pytest.fixture(scope="session")
-def services(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Service]:
+def services() -> dict[str, Service]:
     """Per family: the generated service module and its types."""
-    return load_families(tmp_path_factory.mktemp("gen-py"))
+    return load_families()

@@ -109,7 +109,9 @@ def call_show_models(c: Caller) -> None:
     assert checked(c.client.showModels(c.types.TShowModelsReq("sundial"))).modelIdList == ["sundial"]
     answer = checked(c.client.showModels(c.types.TShowModelsReq("nobody")))
     assert (answer.modelIdList, answer.modelTypeMap, answer.categoryMap, answer.stateMap) == ([], {}, {}, {})
-    expect_error(checked(c.client.showModels(c.types.TShowModelsReq("error"))).status, NOT_FOUND[c.family])
+    answer = checked(c.client.showModels(c.types.TShowModelsReq("error")))
+    expect_error(answer.status, NOT_FOUND[c.family])
+    assert (answer.modelIdList, answer.modelTypeMap, answer.categoryMap, answer.stateMap) == ([], {}, {}, {})
 
 
 def call_show_loaded(c: Caller) -> None:
@@ -305,6 +307,8 @@ def test_missing_fields_are_answered(probe: Probe, services: dict[str, Service],
         assert "modelId" in answer.status.message
         assert answer.inferenceResult == []
         assert "is missing" in checked(client.registerModel(types.TRegisterModelReq())).status.message
+        beat = checked(client.getAIHeartbeat(types.TAIHeartbeatReq(None, True)))
+        assert (beat.heartbeatTimestamp, beat.status) == (-(2**63), "Unknown")
         beat = checked(client.getAIHeartbeat(types.TAIHeartbeatReq(42, None)))
         assert (beat.heartbeatTimestamp, beat.status) == (42, "Unknown")
         assert "needSamplingLoad" in beat.statusReason

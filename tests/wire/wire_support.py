@@ -13,9 +13,10 @@ from pathlib import Path
 class Probe:
     """One running probe server."""
 
-    def __init__(self, binary: Path, options: list[str]) -> None:
+    def __init__(self, binary: Path, options: list[str], descriptors: int | None = None) -> None:
+        limit = [] if descriptors is None else ["prlimit", f"--nofile={descriptors}"]
         self.process = subprocess.Popen(
-            [str(binary), *options],
+            [*limit, str(binary), *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -50,9 +51,9 @@ class Probe:
                 return int(text.split()[1])
         raise AssertionError("no VmRSS")
 
-    def connect(self, timeout: float = 20) -> socket.socket:
+    def connect(self, timeout: float = 20, host: str = "127.0.0.1") -> socket.socket:
         """A raw connection."""
-        return socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+        return socket.create_connection((host, self.port), timeout=timeout)
 
     def stop(self) -> str:
         """Ends the probe, checks that it ended well and kept nothing; returns its log."""

@@ -205,6 +205,7 @@ static void list_folder(const char *path, const char *prefix, GPtrArray *names) 
   while (directory != NULL && (name = g_dir_read_name(directory)) != NULL) {
     if (strcmp(name, ".staging") == 0) {
       g_autofree char *staging = g_build_filename(path, name, NULL);
+      g_ptr_array_add(names, g_strdup(name));
       list_folder(staging, ".staging/", names);
     } else {
       g_ptr_array_add(names, g_strconcat(prefix, name, NULL));

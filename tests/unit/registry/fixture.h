@@ -81,7 +81,7 @@ void fixture_release(Fixture *f);
 
 AinModel *fixture_lookup(Fixture *f, const char *id, GError **error);
 char *fixture_list(Fixture *f); /* "id:state id:state" */
-/* Names in root/models, sorted, without .staging when that is empty. */
+/* Names in root/models and in its .staging, sorted. */
 char *fixture_files(Fixture *f);
 gboolean fixture_logged(Fixture *f, const char *part);
 void fixture_clear_log(Fixture *f);

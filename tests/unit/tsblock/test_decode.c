@@ -328,6 +328,19 @@ static void test_interpolation_values(void) {
   g_assert_cmpfloat(values[0], ==, 15.0F);
 }
 
+/* Neighbours whose distance is no double have a middle all the same. */
+static void test_interpolation_between_extremes(void) {
+  const Cell cells[] = { { .real = -1.5e308 }, { .is_null = TRUE }, { .real = 1.5e308 } };
+  const WireColumn column = { AIN_TS_DOUBLE, FORM_PLAIN, cells, 0, NULL };
+  g_autoptr(GByteArray) bytes = wire_block(&column, 1, 3);
+  g_auto(AinTsBlock) block = { 0 };
+  gdouble values[3];
+  g_assert_true(ain_tsblock_parse(&block, bytes->data, bytes->len, NULL));
+  g_assert_true(
+      ain_tsblock_to_tensor(&block, NULL, 0, 0, 3, AIN_DTYPE_FLOAT64, AIN_NULLS_INTERPOLATE, values, NULL));
+  g_assert_cmpfloat(values[1], ==, 0.0);
+}
+
 static void test_casts(void) {
   const Cell cells[] = { { .real = NAN },  { .real = INFINITY }, { .real = -INFINITY },
                          { .real = 3e9 },  { .real = -3e9 },     { .real = 2147483647.9 },
@@ -439,6 +452,7 @@ int main(int argc, char **argv) {
   g_test_add_func("/tsblock/decode/alignment", test_alignment);
   g_test_add_func("/tsblock/decode/refused", test_refused);
   g_test_add_func("/tsblock/decode/interpolation", test_interpolation_values);
+  g_test_add_func("/tsblock/decode/interpolation-extremes", test_interpolation_between_extremes);
   g_test_add_func("/tsblock/decode/casts", test_casts);
   g_test_add_func("/tsblock/decode/large", test_large);
   g_test_add_func("/tsblock/decode/long-gap", test_long_gap);
