@@ -117,6 +117,8 @@ def test_endless_talk_does_not_fill_the_disk(node: Node, caller: Caller, make: M
     grown = node.log_file.stat().st_size - size
     print(f"five seconds of endless printing: {grown} bytes of log")
     assert grown < 200_000
+    summary = re.compile(rf"model {model}: \(\d+ more lines were printed and left out here\)")
+    wait_until(lambda: summary.search(node.log()) is not None, 10, "the log says how much was left out")
     check_alive(caller, model)
     node.assert_running(since)
 
