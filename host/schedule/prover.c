@@ -13,6 +13,7 @@
 struct AinProofs {
   AinLaneContext *context;
   GPtrArray *running; /* Proof */
+  gboolean closed;
 };
 
 typedef struct {
@@ -226,20 +227,33 @@ AinProofs *ain_proofs_new(AinLaneContext *context) {
   return proofs;
 }
 
-void ain_proofs_free(AinProofs *proofs) {
-  if (proofs == NULL) {
-    return;
-  }
-  g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the node is stopping");
+static GError *stopping(void) {
+  return g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the AINode is stopping");
+}
+
+void ain_proofs_close(AinProofs *proofs) {
+  g_autoptr(GError) error = stopping();
+  proofs->closed = TRUE;
   while (proofs->running->len > 0) {
     finish(g_ptr_array_index(proofs->running, 0), error);
   }
-  g_ptr_array_unref(proofs->running);
-  g_free(proofs);
+}
+
+void ain_proofs_free(AinProofs *proofs) {
+  if (proofs != NULL) {
+    ain_proofs_close(proofs);
+    g_ptr_array_unref(proofs->running);
+    g_free(proofs);
+  }
 }
 
 void ain_proofs_prove(gpointer prover, AinModel *model, AinProveDone done, gpointer data) {
   AinProofs *proofs = prover;
+  if (proofs->closed) {
+    g_autoptr(GError) error = stopping();
+    done(error, data);
+    return;
+  }
   Proof *proof = g_new0(Proof, 1);
   proof->proofs = proofs;
   proof->model = ain_model_ref(model);
