@@ -113,6 +113,8 @@ AinTask *ain_task_new(AinModel *model, AinCall *call, guint64 max_array_bytes, G
     return NULL;
   }
   task->call = call;
+  task->column_order = request->column_order;
+  task->n_column_order = request->n_column_order;
   return task;
 }
 
@@ -172,10 +174,13 @@ gsize ain_task_size(const AinTask *task) {
 }
 
 gboolean ain_task_fill(const AinTask *task, guint32 index, void *dst, GError **error) {
-  const AinRequest *request = ain_call_request(task->call);
   guint32 first = task->first_row + index * task->step;
-  return ain_tsblock_to_tensor(&task->block, request->column_order, request->n_column_order, first,
-                               task->rows, task->model->dtype, AIN_NULLS_ZERO, dst, error);
+  gboolean good = ain_tsblock_to_tensor(&task->block, task->column_order, task->n_column_order, first,
+                                        task->rows, task->model->dtype, AIN_NULLS_ZERO, dst, error);
+  if (!good) {
+    g_prefix_error(error, "the input of model [%s] cannot be used: ", task->model->id);
+  }
+  return good;
 }
 
 /* --- the answer --- */

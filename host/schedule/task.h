@@ -12,6 +12,8 @@ typedef struct {
   AinCall *source; /* whose frame the block lies in, when that caller went and another took over; else NULL */
   AinModel *model;
   AinTsBlock block;
+  const guint *column_order; /* of the request the block came with, as long as the task lives; or NULL */
+  guint n_column_order;
   guint32 rows;      /* of one sample */
   guint32 first_row; /* of the first sample */
   guint32 step;      /* rows from one sample to the next */
