@@ -14,7 +14,8 @@ typedef struct {
   AinTask *task;
   guint32 first;
   guint32 count;
-  gboolean failed; /* already answered with an error; its place in the batch is filled with zeros */
+  GError *error; /* its input could not be converted: it was answered, zeros are in its place; written by the
+                    filling thread */
 } Piece;
 
 typedef struct {
@@ -23,8 +24,6 @@ typedef struct {
   GArray *pieces; /* Piece */
   guint32 n_samples;
   gsize sample_size;
-  GError *fill_error; /* of fill_failed; written by the filling thread */
-  guint fill_failed;  /* index of the first piece that could not be filled */
 } Job;
 
 /* --- the end of a job --- */
@@ -34,12 +33,12 @@ static void job_free(Job *job) {
   g_ptr_array_remove_fast(job->runner->jobs, job);
   ain_slot_release(job->slot);
   for (guint i = 0; i < job->pieces->len; i++) {
-    AinTask *task = g_array_index(job->pieces, Piece, i).task;
-    task->in_flight--;
-    ain_lane_settle(lane, task);
+    Piece *piece = &g_array_index(job->pieces, Piece, i);
+    g_clear_error(&piece->error);
+    piece->task->in_flight--;
+    ain_lane_settle(lane, piece->task);
   }
   g_array_unref(job->pieces);
-  g_clear_error(&job->fill_error);
   g_free(job);
 }
 
@@ -75,7 +74,7 @@ static void job_requeue(Job *job) {
 
 static void take_piece(AinLane *lane, const Piece *piece, const AinJobResult *result, const guint8 *data) {
   AinTask *task = piece->task;
-  if (piece->failed || task->answered) {
+  if (piece->error != NULL || task->answered) {
     return;
   }
   if (task->abandoned && task->n_samples == 1) {
@@ -169,21 +168,31 @@ static Job *gather(AinRunner *runner) {
   return job;
 }
 
-/* Any thread: touches the slot's memory and job->fill_*, nothing else. */
+/* Any thread: touches the slot's memory and the pieces' errors, nothing else. */
 static void fill_job(gpointer data) {
   Job *job = data;
   guint8 *at = ain_slot_data(job->slot);
-  job->fill_failed = job->pieces->len;
   for (guint i = 0; i < job->pieces->len; i++) {
-    const Piece *piece = &g_array_index(job->pieces, Piece, i);
+    Piece *piece = &g_array_index(job->pieces, Piece, i);
     for (guint32 k = 0; k < piece->count; k++, at += job->sample_size) {
-      if (!ain_task_fill(piece->task, piece->first + k, at,
-                         job->fill_error == NULL ? &job->fill_error : NULL)) {
+      if (piece->error != NULL || !ain_task_fill(piece->task, piece->first + k, at, &piece->error)) {
         memset(at, 0, job->sample_size);
-        job->fill_failed = MIN(job->fill_failed, i);
       }
     }
   }
+}
+
+/* FALSE: nothing of the job is left to run. */
+static gboolean refuse_unfilled(Job *job) {
+  gboolean left = FALSE;
+  for (guint i = 0; i < job->pieces->len; i++) {
+    const Piece *piece = &g_array_index(job->pieces, Piece, i);
+    if (piece->error != NULL) {
+      ain_lane_fail(job->runner->lane, piece->task, piece->error);
+    }
+    left |= !piece->task->answered;
+  }
+  return left;
 }
 
 static void check_deadline(gpointer data);
@@ -215,19 +224,27 @@ static void check_deadline(gpointer data) {
   ain_worker_kill(runner->worker, error);
 }
 
-static void submit_job(gpointer data) {
-  Job *job = data;
+/* FALSE: the job was given up, because nothing of it is left to run. */
+static gboolean submit_job(Job *job) {
   AinRunner *runner = job->runner;
-  if (job->fill_failed < job->pieces->len) {
-    Piece *piece = &g_array_index(job->pieces, Piece, job->fill_failed);
-    piece->failed = TRUE;
-    ain_lane_fail(runner->lane, piece->task, job->fill_error);
+  if (!refuse_unfilled(job)) {
+    job_free(job);
+    return FALSE;
   }
   if (runner->submitted++ == 0) {
     runner->running_since = ain_loop_now();
   }
   watch_deadline(runner);
   ain_slot_submit(job->slot, job_done, job); /* may end the job, and with it the runner */
+  return TRUE;
+}
+
+static void submit_filled(gpointer data) {
+  Job *job = data;
+  AinLane *lane = job->runner->lane;
+  if (!submit_job(job)) {
+    ain_lane_dispatch(lane);
+  }
 }
 
 void ain_runner_start_job(AinRunner *runner) {
@@ -250,10 +267,10 @@ void ain_runner_start_job(AinRunner *runner) {
     return;
   }
   if (job->sample_size * job->n_samples > INLINE_BYTES) {
-    ain_loop_offload(lane->context->loop, fill_job, submit_job, job);
+    ain_loop_offload(lane->context->loop, fill_job, submit_filled, job);
   } else {
     fill_job(job);
-    submit_job(job);
+    (void)submit_job(job); /* whoever dispatches goes on anyway */
   }
 }
 
