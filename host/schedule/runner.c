@@ -48,8 +48,8 @@ static void job_fail(Job *job, const GError *error) {
   }
 }
 
-/* The worker ended before it began this job: its requests go back to the head of the queue, in their order.
- */
+/* The worker ended before it began this job, or the job is to be taken apart: its requests go back to the
+ * head of the queue, in their order. */
 static void job_requeue(Job *job) {
   g_autoptr(GError) gone = NULL;
   for (guint i = job->pieces->len; i > 0; i--) {
@@ -70,6 +70,27 @@ static void job_requeue(Job *job) {
       ain_lane_enqueue(job->runner->lane, task, TRUE);
     }
   }
+}
+
+/* One request that the model cannot stand must not fail those that happened to wait beside it. */
+static gboolean take_apart(Job *job, const GError *error) {
+  if (!g_error_matches(error, AIN_ERROR, AIN_ERROR_MODEL_FAILED) || job->pieces->len < 2
+      || job->runner->lane->closed) {
+    return FALSE;
+  }
+  for (guint i = 0; i < job->pieces->len; i++) {
+    g_array_index(job->pieces, Piece, i).task->alone = TRUE;
+  }
+  job_requeue(job);
+  return TRUE;
+}
+
+/* A batch whose answer has the wrong shape: one of its requests may have led the model astray. */
+static gboolean take_apart_misshapen(Job *job, const AinJobResult *result) {
+  g_autoptr(GError) error = NULL;
+  return job->pieces->len > 1
+         && !ain_task_check_result(g_array_index(job->pieces, Piece, 0).task, result, &error)
+         && take_apart(job, error);
 }
 
 static void take_piece(AinLane *lane, const Piece *piece, const AinJobResult *result, const guint8 *data) {
@@ -128,11 +149,13 @@ static void job_done(AinSlot *slot, const AinJobResult *result, const GError *er
   runner->submitted--;
   runner->running_since = ain_loop_now();
   if (error == NULL) {
-    job_succeed(job, result);
+    if (!take_apart_misshapen(job, result)) {
+      job_succeed(job, result);
+    }
     replace_keeper(runner);
   } else if (g_error_matches(error, AIN_ERROR, AIN_ERROR_CANCELLED) && !lane->closed) {
     job_requeue(job);
-  } else {
+  } else if (!take_apart(job, error)) {
     job_fail(job, error);
   }
   job_free(job);
@@ -148,13 +171,15 @@ static Job *gather(AinRunner *runner) {
   job->runner = runner;
   job->pieces = g_array_new(FALSE, TRUE, sizeof(Piece));
   guint32 room = ain_lane_batch_limit(lane);
+  const AinTask *last = NULL;
   guint32 rows = ((AinTask *)g_queue_peek_head(&lane->queue))->rows;
   job->sample_size = (gsize)rows * (gsize)lane->model->input_shape[1] * ain_dtype_size(lane->model->dtype);
   while (room > 0 && !g_queue_is_empty(&lane->queue)) {
     AinTask *task = g_queue_peek_head(&lane->queue);
-    if (task->rows != rows) {
+    if (task->rows != rows || (job->n_samples > 0 && (task->alone || last->alone))) {
       break;
     }
+    last = task;
     Piece piece = { .task = task, .first = task->next, .count = MIN(room, task->n_samples - task->next) };
     task->next += piece.count;
     task->in_flight++;

@@ -185,7 +185,7 @@ gboolean ain_task_fill(const AinTask *task, guint32 index, void *dst, GError **e
 
 /* --- the answer --- */
 
-static gboolean check_result(const AinTask *task, const AinJobResult *result, GError **error) {
+gboolean ain_task_check_result(const AinTask *task, const AinJobResult *result, GError **error) {
   const AinModel *model = task->model;
   const AinRequest *request = ain_call_request(task->call);
   if (result->columns != (guint32)model->output_shape[1] || result->rows == 0) {
@@ -311,7 +311,7 @@ static gboolean store_results(AinTask *task, guint32 first, guint32 count, const
 gboolean ain_task_take_results(AinTask *task, guint32 first, guint32 count, const AinJobResult *result,
                                const guint8 *data) {
   g_autoptr(GError) error = NULL;
-  if (!check_result(task, result, &error)
+  if (!ain_task_check_result(task, result, &error)
       || (task->n_samples > 1 && !store_results(task, first, count, result, data, &error))) {
     ain_task_fail(task, error);
     return FALSE;
