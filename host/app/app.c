@@ -27,12 +27,12 @@
 #define HELPER_THREADS 4
 #define MAX_CONNECTIONS 20000
 #define MAX_IN_FLIGHT 64
-#define FRAME_TIMEOUT_US (60 * G_USEC_PER_SEC)
+#define FRAME_TIMEOUT_US (G_GINT64_CONSTANT(60) * G_USEC_PER_SEC)
 /* DataNodes keep pooled connections idle for a minute, later releases forget some for ever. */
-#define IDLE_TIMEOUT_US (600 * G_USEC_PER_SEC)
-#define DRAIN_LOOK_US (20 * 1000)
+#define IDLE_TIMEOUT_US (G_GINT64_CONSTANT(600) * G_USEC_PER_SEC)
+#define DRAIN_LOOK_US (G_GINT64_CONSTANT(20) * 1000)
 /* So long a stopping node waits for one more heartbeat, which tells the cluster that it is going. */
-#define FAREWELL_US (1500 * 1000)
+#define FAREWELL_US (G_GINT64_CONSTANT(1500) * 1000)
 
 typedef struct {
   const AinAppOptions *options;
@@ -259,6 +259,7 @@ static gboolean start_runtime(App *app, GError **error) {
     .python = app->interpreter->executable,
     .libpython = app->interpreter->libpython,
     .fork = g_str_equal(app->config->worker_start_method, "fork"),
+    .prototype_idle_us = app->config->prototype_idle_s * G_USEC_PER_SEC,
     .sandbox = g_str_equal(app->config->worker_sandbox, "on"),
     .read_paths = app->config->worker_read_paths,
   };

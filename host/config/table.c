@@ -297,6 +297,18 @@ const AinKey ain_keys[] = {
     .doc = "How a process that runs a model is made: fork, in milliseconds, from one that has imported "
            "PyTorch; or "
            "spawn, a fresh interpreter each, for libraries that do not survive a fork." },
+  { .name = "ain_prototype_idle_s",
+    .type = AIN_VALUE_INTEGER,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "0",
+    .min = 0,
+    .max = 31536000,
+    .unit = "seconds",
+    .since = OURS,
+    .offset = FIELD(prototype_idle_s),
+    .doc = "The process that holds the imported PyTorch ends after so long without a loaded model, and "
+           "starts again (2 s) "
+           "with the next request. 0: it stays." },
   { .name = "ain_worker_sandbox",
     .type = AIN_VALUE_CHOICE,
     .choices = "on|off",

@@ -17,8 +17,6 @@
 #define TAIL_BYTES 2048
 #define LINE_BYTES 4096
 
-extern char **environ;
-
 void ain_process_fds_close(AinProcessFds *fds) {
   for (guint i = 0; i < AIN_PROCESS_FDS; i++) {
     ain_fd_close(&fds->fds[i]);

@@ -15,9 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LOAD_TIMEOUT_US (300 * G_USEC_PER_SEC)
-#define SLOT_MIN_BYTES (64U * 1024U)
-#define SLOT_MAX_BYTES (64U * 1024U * 1024U)
+#define LOAD_TIMEOUT_US (G_GINT64_CONSTANT(300) * G_USEC_PER_SEC)
+#define SLOT_MIN_BYTES (G_GUINT64_CONSTANT(64) * 1024)
+#define SLOT_MAX_BYTES (G_GUINT64_CONSTANT(64) * 1024 * 1024)
 /* How long a worker yields before it sleeps; the host's own wait is in base/loop.c. */
 #define WORKER_SPIN_US 200
 

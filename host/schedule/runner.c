@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Decoding more than this is done on a helper thread, so that heartbeats never wait for it. */
-#define INLINE_BYTES (256U * 1024U)
+#define INLINE_BYTES (G_GUINT64_CONSTANT(256) * 1024)
 
 typedef struct {
   AinTask *task;
