@@ -17,7 +17,6 @@ import contextlib
 import importlib
 import socket
 import struct
-import subprocess
 import sys
 import threading
 import time
@@ -27,6 +26,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Callable
 
+from generated import generate
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.protocol.TCompactProtocol import TCompactProtocol
 from thrift.Thrift import TApplicationException, TMessageType
@@ -52,12 +52,8 @@ class Bindings:
 
 def load_bindings(directory: Path) -> Bindings:
     """Generate the bindings into directory and import them; once in a process."""
-    if "iotdbwire.common.ttypes" not in sys.modules:
-        for name in ("common", "confignode", "ainode"):
-            command = ["thrift", "-nowarn", "--gen", "py", "-out", str(directory), str(IDL_DIR / f"{name}.thrift")]
-            subprocess.run(command, check=True)
-        sys.path.insert(0, str(directory))
-        importlib.invalidate_caches()
+    if "iotdbwire.confignode.ttypes" not in sys.modules:
+        generate((IDL_DIR / f"{name}.thrift" for name in ("common", "confignode", "ainode")), directory)
     load = importlib.import_module
     return Bindings(
         load("iotdbwire.common.ttypes"),
