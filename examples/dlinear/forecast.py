@@ -8,6 +8,7 @@ Needs the packages of requirements.txt; every step is one SQL statement, which i
 from __future__ import annotations
 
 import argparse
+import contextlib
 import csv
 import shutil
 import sys
@@ -68,10 +69,8 @@ def query(session: Session, sql: str, silent: bool = False) -> Any:
 
 def register(session: Session, folder: Path) -> None:
     """CREATE MODEL, and the wait until it can be called: up to 2.0.7 IoTDB registers in the background."""
-    try:
+    with contextlib.suppress(StatementExecutionException):  # at the first run there is none
         session.execute_non_query_statement(f"DROP MODEL {MODEL}")
-    except StatementExecutionException:
-        pass  # the first run: there is none
     execute(session, f'CREATE MODEL {MODEL} USING URI "file://{folder}"')
     deadline = time.monotonic() + 60
     while True:

@@ -385,7 +385,7 @@ class Cluster:
         try:
             shown = _thrift_call(self.ports["config"], "showCluster", b"\0")
             nodes = {location[2][2]: location[1] for location in shown[0][4]}
-            return shown[0][5].get(nodes.get(port)) == b"Running"
+            return bool(shown[0][5].get(nodes.get(port)) == b"Running")
         except (OSError, KeyError, IndexError, ValueError, struct.error):
             return False
 
