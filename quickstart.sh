@@ -43,6 +43,7 @@ iotdb() {
 
 # node_home: the unpacked package, or nothing.
 node_home() {
+  [ -d "$work/ainode" ] || return 0
   find "$work/ainode" -mindepth 1 -maxdepth 1 -type d -name '*-ainode-bin' 2>/dev/null | head -n 1
 }
 
