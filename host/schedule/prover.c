@@ -22,6 +22,7 @@ typedef struct {
   gpointer data;
   AinWorker *worker;
   AinLoopTimer *timer;
+  AinLoopTimer *again; /* the prototype ended: the proof begins anew with the next one */
   gboolean copy_input; /* second attempt: the first died writing into the slot */
   gboolean in_slot;    /* the job on the slot runs */
 } Proof;
@@ -31,6 +32,7 @@ static void attempt(Proof *proof);
 static void finish(Proof *proof, const GError *error) {
   g_ptr_array_remove_fast(proof->proofs->running, proof);
   ain_loop_timer_stop(proof->timer);
+  ain_loop_timer_stop(proof->again);
   ain_worker_free(proof->worker);
   proof->done(error, proof->data);
   ain_model_unref(proof->model);
@@ -125,8 +127,22 @@ static void worker_loaded(AinWorker *worker, const char *findings, gpointer data
   ain_slot_submit(slot, slot_done, proof);
 }
 
+static void attempt_again(gpointer data) {
+  Proof *proof = data;
+  proof->again = NULL;
+  attempt(proof);
+}
+
 static void worker_ended(AinWorker *worker, const GError *error, gpointer data) {
   Proof *proof = data;
+  AinLaneContext *context = proof->proofs->context;
+  if (ain_lane_runtime_restarts(context, error)) {
+    ain_worker_free(worker);
+    proof->worker = NULL;
+    proof->in_slot = FALSE;
+    proof->again = ain_loop_timer(context->loop, ain_loop_now() + AIN_RUNTIME_RETRY_US, attempt_again, proof);
+    return;
+  }
   int number = ain_worker_end_signal(worker);
   gboolean wrote = proof->in_slot && !proof->copy_input && (number == SIGSEGV || number == SIGBUS);
   if (wrote) {
@@ -151,6 +167,10 @@ static void overdue(gpointer data) {
   g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_MODEL_INVALID,
                                         "model [%s] did not load and answer a first call within %d s",
                                         proof->model->id, (int)(PROOF_TIMEOUT_US / G_USEC_PER_SEC));
+  if (proof->worker == NULL) {
+    finish(proof, error);
+    return;
+  }
   ain_worker_kill(proof->worker, error);
 }
 
