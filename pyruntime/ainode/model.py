@@ -35,6 +35,8 @@ class Spec:
     output_shape: List[int]
     prove: bool  # run it once on random data and report the findings
     memory_bytes: int = 0  # RLIMIT_DATA of the process, 0 for none
+    name: str = ""  # id of the model
+    official_numbers: bool = False  # built-ins: the numbers of the official releases where ours differ
 
     @staticmethod
     def parse(fields: Dict[str, Any]) -> "Spec":

@@ -13,6 +13,9 @@ from ainode.model import Model, ModelError, Spec, describe, print_traceback
 #: Kind of model (host: ain_model_kind_name) -> module with load(spec) -> Model. Imported when needed.
 LOADERS: Dict[str, str] = {
     "torchscript": "ainode.torchscript",
+    "statistical": "ainode.statistical",
+    "timer": "ainode.timer_xl",
+    "sundial": "ainode.sundial",
 }
 
 _MISSING = "{name} is not installed in this Python environment: run `ainode env install` for it and start again"
