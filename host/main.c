@@ -116,6 +116,7 @@ static int dispatch(AinAppOptions *options, int argc, char **argv) {
 
 int main(int argc, char **argv) {
   ain_daemon_open_standard_fds();
+  /* NOLINTNEXTLINE(concurrency-mt-unsafe): there is one thread */
   (void)setlocale(LC_CTYPE, ""); /* before any thread: messages and paths in the operator's encoding */
   AinAppOptions options = { 0 };
   int code = dispatch(&options, argc, argv);

@@ -8,6 +8,7 @@ metadata, never run.
 
 The syntax and the calls work on any Python since 2.7, so that one that is too old can still say so.
 """
+
 import os
 import re
 import sys
@@ -23,7 +24,7 @@ def encode(value):
     out = bytearray()
     for byte in bytearray(value[:MAX_VALUE]):
         if byte < 0x20 or byte in (0x25, 0x7F):
-            out += ("%%%02X" % byte).encode("ascii")
+            out += b"%%%02X" % byte
         else:
             out.append(byte)
     return bytes(out)
@@ -49,7 +50,7 @@ def normalise(name):
 
 def installed_versions(names):
     """Returns {name: version} of those distributions that have metadata on sys.path; the first entry wins."""
-    wanted = set(normalise(name) for name in names)
+    wanted = {normalise(name) for name in names}
     found = {}
     for entry in sys.path[:MAX_PATHS]:
         try:
@@ -71,7 +72,7 @@ def version_from_source(origin):
         try:
             with open(os.path.join(os.path.dirname(origin), name), "rb") as source:
                 text = source.read(65536).decode("utf-8", "replace")
-        except (IOError, OSError):
+        except (IOError, OSError):  # noqa: UP024 (two classes in Python 2)
             continue
         match = re.search(r"""^_*version_*\s*(?::\s*\w+\s*)?=\s*['"]([^'"]{1,64})['"]""", text, re.MULTILINE)
         if match:
@@ -92,9 +93,9 @@ def mapped_libpython():
     try:
         with open("/proc/self/maps", "rb") as maps:
             text = maps.read()
-    except (IOError, OSError):
+    except (IOError, OSError):  # noqa: UP024 (two classes in Python 2)
         return None
-    wanted = ("libpython%d.%d" % sys.version_info[:2]).encode("ascii")
+    wanted = b"libpython" + ".".join(str(number) for number in sys.version_info[:2]).encode("ascii")
     for line in text.splitlines():
         path = line[line.find(b"/") :] if b"/" in line else b""
         if os.path.basename(path).startswith(wanted) and b".so" in path and not path.endswith(b" (deleted)"):
@@ -138,7 +139,7 @@ def facts(packages):
     rows = [
         ("executable", sys.executable or ""),
         ("version", ".".join(str(number) for number in sys.version_info[:3])),
-        ("hexversion", "%08x" % sys.hexversion),
+        ("hexversion", hex(sys.hexversion)[2:]),
         ("implementation", implementation.name if implementation else "unknown"),
         ("free_threaded", "1" if config("Py_GIL_DISABLED") else "0"),
         ("prefix", sys.prefix),

@@ -23,7 +23,8 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-#define HELPER_THREADS 3
+/* Two may be copying models; the rest convert large requests and meet the ConfigNode. */
+#define HELPER_THREADS 4
 #define MAX_CONNECTIONS 20000
 #define MAX_IN_FLIGHT 64
 #define FRAME_TIMEOUT_US (60 * G_USEC_PER_SEC)
@@ -39,6 +40,7 @@ typedef struct {
   AinInstance *instance;
   AinInterpreter *interpreter;
   char *probe_cache;
+  char *work_dir; /* current directory of the workers */
   AinLoop *loop;
   int signal_fd;
   AinLoopFd *signal_watch;
@@ -178,6 +180,7 @@ static gboolean catch_signals(App *app, GError **error) {
   }
   struct sigaction ignore = { .sa_handler = SIG_IGN };
   sigaction(SIGPIPE, &ignore, NULL);
+  sigaction(SIGXFSZ, &ignore, NULL); /* a file over the limit is a write error with a sentence, not a death */
   return TRUE;
 }
 
@@ -235,16 +238,18 @@ static gboolean listen_for_calls(App *app, GError **error) {
 
 static gboolean start_runtime(App *app, GError **error) {
   g_autofree char *lib_dir = g_build_filename(app->config->home, "lib", NULL);
-  g_autofree char *work_dir = g_build_filename(app->config->system_dir, "workers", NULL);
-  if (!ain_file_make_directory(work_dir, error)) {
+  app->work_dir = g_build_filename(app->config->system_dir, "workers", NULL);
+  if (!ain_file_remove_tree(app->work_dir, error) || !ain_file_make_directory(app->work_dir, error)) {
     return FALSE;
   }
   AinRuntimeConfig config = {
     .lib_dir = lib_dir,
-    .work_dir = work_dir,
+    .work_dir = app->work_dir,
     .python = app->interpreter->executable,
     .libpython = app->interpreter->libpython,
     .fork = g_str_equal(app->config->worker_start_method, "fork"),
+    .sandbox = g_str_equal(app->config->worker_sandbox, "on"),
+    .read_paths = app->config->worker_read_paths,
   };
   app->runtime = ain_runtime_new(app->loop, &config, error);
   if (app->runtime == NULL) {
@@ -363,6 +368,10 @@ static void tear_down(App *app) {
   ain_registry_free(app->registry);
   ain_scheduler_free(app->scheduler);
   ain_runtime_free(app->runtime);
+  if (app->work_dir != NULL) {
+    (void)ain_file_remove_tree(app->work_dir, NULL); /* what workers left; the next start removes the rest */
+    g_free(app->work_dir);
+  }
   ain_observe_load_free(app->meter);
   if (app->loop != NULL) {
     ain_loop_timer_stop(app->drain_timer);

@@ -122,10 +122,10 @@ int ain_daemon_enter(AinDaemon **child) {
   }
   ain_fd int in = ends[0];
   ain_fd int out = ends[1];
-  (void)sigprocmask(SIG_BLOCK, &passed_on, &before);
+  (void)pthread_sigmask(SIG_BLOCK, &passed_on, &before);
   pid_t pid = fork();
   if (pid == 0) {
-    (void)sigprocmask(SIG_SETMASK, &before, NULL);
+    (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
     ain_fd_close(&in);
     become_daemon(out);
     *child = g_new(AinDaemon, 1);
@@ -139,7 +139,7 @@ int ain_daemon_enter(AinDaemon **child) {
   } else {
     g_printerr("cannot go to the background: %s\n", g_strerror(errno));
   }
-  (void)sigprocmask(SIG_SETMASK, &before, NULL);
+  (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
   return exit_code;
 }
 

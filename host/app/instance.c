@@ -5,7 +5,6 @@
 #include "base/fd.h"
 #include "base/loop.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -16,7 +15,7 @@
 #include <unistd.h>
 
 #define PID_FILE "ainode.pid"
-#define COMMAND_LINE_MAX 65536u
+#define COMMAND_LINE_MAX 4096u
 /* Somebody who only asks for the holder has the lock for a moment, and a new holder writes its pid a moment
  * after it has the lock. */
 #define TRIES 20
@@ -111,14 +110,16 @@ pid_t ain_instance_holder(const char *system_dir) {
 }
 
 gboolean ain_instance_is_ainode(pid_t pid) {
+  char line[COMMAND_LINE_MAX];
   g_autofree char *path = g_strdup_printf("/proc/%d/cmdline", (int)pid);
   ain_fd int fd = open(path, O_RDONLY | O_CLOEXEC);
-  g_autofree char *line = g_malloc0(COMMAND_LINE_MAX + 1);
-  ssize_t count = fd < 0 ? 0 : read(fd, line, COMMAND_LINE_MAX);
+  ssize_t count = fd < 0 ? 0 : read(fd, line, sizeof line - 1);
+  line[count > 0 ? count : 0] = '\0';
   for (ssize_t i = 0; i < count; i++) {
-    line[i] = line[i] == '\0' ? ' ' : (char)tolower((unsigned char)line[i]);
+    line[i] = (char)(line[i] == '\0' ? ' ' : line[i]); /* between the arguments */
   }
-  return strstr(line, "ainode") != NULL;
+  g_autofree char *lower = g_ascii_strdown(line, -1);
+  return strstr(lower, "ainode") != NULL;
 }
 
 /* A pidfd names this very process: a number that was given to another one since cannot be hit. */

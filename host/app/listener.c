@@ -1,20 +1,16 @@
 /* Who listens on a port: /proc/net/tcp gives the socket's number, /proc/PID/fd its owner. */
 #include "app/instance.h"
 #include "base/error.h"
-#include "base/fd.h"
 
 #include <arpa/inet.h>
-#include <dirent.h>
-#include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#define STATE_LISTEN 0x0Au
+#define STATE_LISTEN "0A"
 #define ADDRESSES_MAX 16u
 
 /* Every address as IPv6, IPv4 mapped: one comparison for both tables. */
@@ -110,7 +106,25 @@ static gboolean matches(const Wanted *wanted, const struct in6_addr *address, gu
   return FALSE;
 }
 
-/* The inode of a matching listening socket in one table, or 0. */
+/* The inode in a line of the table when it is a listening socket that matches, or 0. */
+static guint64 match_line(const char *line, const Wanted *wanted) {
+  char local[80];
+  char state[8];
+  char number[24];
+  if (sscanf(line, "%*s %79s %*s %7s %*s %*s %*s %*s %*s %23s", local, state, number) != 3) {
+    return 0;
+  }
+  char *colon = strchr(local, ':');
+  guint64 port = 0;
+  guint64 inode = 0;
+  struct in6_addr address;
+  gboolean good = colon != NULL && strcmp(state, STATE_LISTEN) == 0
+                  && g_ascii_string_to_unsigned(colon + 1, 16, 1, G_MAXUINT16, &port, NULL)
+                  && g_ascii_string_to_unsigned(number, 10, 1, G_MAXUINT64, &inode, NULL)
+                  && parse_address(local, &address) && matches(wanted, &address, (guint)port);
+  return good ? inode : 0;
+}
+
 static guint64 find_socket(const char *table, const Wanted *wanted) {
   FILE *file = fopen(table, "re");
   if (file == NULL) {
@@ -119,17 +133,7 @@ static guint64 find_socket(const char *table, const Wanted *wanted) {
   char line[512];
   guint64 inode = 0;
   while (inode == 0 && fgets(line, sizeof line, file) != NULL) {
-    char local[64];
-    unsigned int port = 0;
-    unsigned int state = 0;
-    unsigned long long number = 0;
-    struct in6_addr address;
-    if (sscanf(line, " %*u: %63[0-9A-Fa-f]:%x %*[0-9A-Fa-f:] %x %*s %*s %*s %*u %*u %llu", local, &port,
-               &state, &number)
-            == 4
-        && state == STATE_LISTEN && parse_address(local, &address) && matches(wanted, &address, port)) {
-      inode = number;
-    }
+    inode = match_line(line, wanted);
   }
   (void)fclose(file);
   return inode;
@@ -137,19 +141,16 @@ static guint64 find_socket(const char *table, const Wanted *wanted) {
 
 static gboolean has_socket(const char *pid, const char *target) {
   g_autofree char *folder = g_strdup_printf("/proc/%s/fd", pid);
-  DIR *directory = opendir(folder);
-  gboolean found = FALSE;
-  struct dirent *entry;
-  while (directory != NULL && !found && (entry = readdir(directory)) != NULL) {
-    char link[64];
-    ssize_t size = readlinkat(dirfd(directory), entry->d_name, link, sizeof link - 1);
-    link[size > 0 ? size : 0] = '\0';
-    found = strcmp(link, target) == 0;
+  g_autoptr(GDir) directory = g_dir_open(folder, 0, NULL);
+  const char *name;
+  while (directory != NULL && (name = g_dir_read_name(directory)) != NULL) {
+    g_autofree char *path = g_build_filename(folder, name, NULL);
+    g_autofree char *link = g_file_read_link(path, NULL);
+    if (g_strcmp0(link, target) == 0) {
+      return TRUE;
+    }
   }
-  if (directory != NULL) {
-    closedir(directory);
-  }
-  return found;
+  return FALSE;
 }
 
 static pid_t find_owner(guint64 inode) {

@@ -14,6 +14,7 @@
 #define FIRST_BACK_OFF (100 * MILLISECOND)
 #define LAST_BACK_OFF (5 * SECOND)
 #define NOT_READY_PAUSE (1 * SECOND)
+#define LAST_TRY (100 * MILLISECOND)
 #define MAX_REDIRECTS 5 /* in a row, before a pause */
 #define MAX_TARGETS 64
 
@@ -129,7 +130,11 @@ static gboolean next_target(Ask *ask) {
 
 static Step pause_for(Ask *ask, gint64 duration, GError **error) {
   gint64 now = ain_loop_now();
-  if (ask->deadline - now <= duration) {
+  gint64 left = ask->deadline - now;
+  if (duration > 0) {
+    duration = MIN(duration, left - LAST_TRY); /* the end of the time is worth a try too */
+  }
+  if (left <= 0 || duration < 0) {
     return STOPPED;
   }
   g_autoptr(GError) ended = NULL;

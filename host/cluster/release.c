@@ -100,7 +100,8 @@ static AinFamily nearest_default(AinFamilies families) {
 }
 
 AinFamily ain_release_choose(const AinReleaseEvidence *evidence, char **why) {
-  AinFamily family;
+  const char *members = evidence->members != NULL && evidence->members[0] != '\0' ? evidence->members : NULL;
+  AinFamily family = DEFAULT_FAMILY;
   g_autofree char *reason = NULL;
   if (evidence->fixed != 0) {
     family = evidence->fixed;
@@ -108,14 +109,15 @@ AinFamily ain_release_choose(const AinReleaseEvidence *evidence, char **why) {
   } else if (evidence->versions != 0) {
     /* In a rolling upgrade the lowest: a newer member copies codes and texts it does not know to the user. */
     family = lowest(evidence->versions);
-    reason = g_strdup_printf("showCluster lists %s%s", evidence->members != NULL ? evidence->members : "it",
+    reason = g_strdup_printf("showCluster lists %s%s", members != NULL ? members : "no names",
                              family == evidence->versions ? "" : ", and the lowest counts");
   } else if (evidence->frames != 0 && evidence->frames != AIN_FAMILY_ALL) {
     family = nearest_default(evidence->frames);
-    reason = g_strdup("showCluster names no version, and the requests received have its form");
+    reason = g_strdup_printf("the requests received have its form (showCluster: %s)",
+                             members != NULL ? members : "no versions");
   } else {
-    family = DEFAULT_FAMILY;
-    reason = g_strdup("nothing is known about the cluster yet");
+    reason = g_strdup_printf("the default, as nothing tells more (showCluster: %s)",
+                             members != NULL ? members : "no versions");
   }
   if (why != NULL) {
     *why = g_steal_pointer(&reason);

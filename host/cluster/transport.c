@@ -213,8 +213,8 @@ static int connect_one(const struct addrinfo *address, gint64 deadline, int canc
   return ain_fd_steal(&fd);
 }
 
-static int connect_any(const struct addrinfo *addresses, gint64 deadline, int cancel_fd, char **used,
-                       GError **error) {
+static int connect_any(const struct addrinfo *addresses, const char *name, gint64 deadline, int cancel_fd,
+                       char **used, GError **error) {
   guint left = 0;
   for (const struct addrinfo *at = addresses; at != NULL; at = at->ai_next) {
     left++;
@@ -234,7 +234,9 @@ static int connect_any(const struct addrinfo *addresses, gint64 deadline, int ca
       g_propagate_error(error, g_steal_pointer(&failed));
       return -1;
     }
-    g_string_append_printf(reasons, "%s%s: %s", reasons->len > 0 ? "; " : "", address, failed->message);
+    gboolean is_news = strcmp(address, name) != 0;
+    g_string_append_printf(reasons, "%s%s%s%s", reasons->len > 0 ? "; " : "", is_news ? address : "",
+                           is_news ? ": " : "", failed->message);
   }
   g_set_error(error, AIN_ERROR, AIN_ERROR_UNREACHABLE, "cannot connect (%s)", reasons->str);
   return -1;
@@ -249,7 +251,8 @@ AinTransport *ain_transport_connect(const AinEndpoint *peer, const AinTransportL
     return NULL;
   }
   g_autofree char *used = NULL;
-  int fd = connect_any(addresses, deadline, limits->cancel_fd, &used, error);
+  g_autofree char *name = ain_cluster_endpoint_text(peer->host, peer->port);
+  int fd = connect_any(addresses, name, deadline, limits->cancel_fd, &used, error);
   freeaddrinfo(addresses);
   if (fd < 0) {
     return NULL;

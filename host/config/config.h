@@ -47,6 +47,8 @@ typedef struct {
   gint64 worker_memory_bytes; /* 0 = no limit */
   gint64 drain_ms;
   gboolean batching;         /* requests that wait may run together */
+  char *worker_sandbox;      /* "on" or "off" */
+  char *worker_read_paths;   /* separated by ':', or "" */
   char *worker_start_method; /* "fork" or "spawn" */
   struct AinOrigin *origins; /* private: where each value came from; NULL in a struct made by hand */
 } AinConfig;

@@ -268,7 +268,8 @@ const AinKey ain_keys[] = {
            "the same "
            "then (to about 1e-4). 0: every request runs alone, answers are equal to the last bit." },
   { .name = "ain_worker_start_method",
-    .type = AIN_VALUE_START_METHOD,
+    .type = AIN_VALUE_CHOICE,
+    .choices = "fork|spawn",
     .section = AIN_SECTION_INFERENCE,
     .initial = "fork",
     .since = OURS,
@@ -276,6 +277,27 @@ const AinKey ain_keys[] = {
     .doc = "How a process that runs a model is made: fork, in milliseconds, from one that has imported "
            "PyTorch; or "
            "spawn, a fresh interpreter each, for libraries that do not survive a fork." },
+  { .name = "ain_worker_sandbox",
+    .type = AIN_VALUE_CHOICE,
+    .choices = "on|off",
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "on",
+    .since = OURS,
+    .offset = FIELD(worker_sandbox),
+    .doc = "on: a process that runs a model reads only its model and the Python environment, writes only a "
+           "private "
+           "folder, opens no network, starts no program and cannot reach other processes, as far as the "
+           "kernel can "
+           "enforce it. off: it may do what the AINode may do." },
+  { .name = "ain_worker_read_paths",
+    .type = AIN_VALUE_TEXT,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "",
+    .min = 0,
+    .max = 4096,
+    .since = OURS,
+    .offset = FIELD(worker_read_paths),
+    .doc = "Further folders that a process in the sandbox may read: absolute paths separated by ':'." },
   { .name = "ain_drain_ms",
     .type = AIN_VALUE_INTEGER,
     .section = AIN_SECTION_INFERENCE,

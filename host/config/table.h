@@ -6,18 +6,18 @@
 #include <glib.h>
 
 typedef enum {
-  AIN_VALUE_TEXT,         /* min..max bytes */
-  AIN_VALUE_INTEGER,      /* min..max */
-  AIN_VALUE_PORT,         /* 1..65535 */
-  AIN_VALUE_BOOLEAN,      /* 0 or 1; max 0: only 0 */
-  AIN_VALUE_DECIMAL,      /* min..max */
-  AIN_VALUE_HOST,         /* name or numeric address */
-  AIN_VALUE_SEEDS,        /* host:port, ... */
-  AIN_VALUE_PATH,         /* relative to the installation directory; min 0: may be empty */
-  AIN_VALUE_RELEASE,      /* auto or 2.0.x */
-  AIN_VALUE_TIME_ZONE,    /* UTC+8, Asia/Shanghai, +08:00 */
-  AIN_VALUE_START_METHOD, /* fork or spawn */
-  AIN_VALUE_SIZE_MAP,     /* {'name': bytes, ...} */
+  AIN_VALUE_TEXT,      /* min..max bytes */
+  AIN_VALUE_INTEGER,   /* min..max */
+  AIN_VALUE_PORT,      /* 1..65535 */
+  AIN_VALUE_BOOLEAN,   /* 0 or 1; max 0: only 0 */
+  AIN_VALUE_DECIMAL,   /* min..max */
+  AIN_VALUE_HOST,      /* name or numeric address */
+  AIN_VALUE_SEEDS,     /* host:port, ... */
+  AIN_VALUE_PATH,      /* relative to the installation directory; min 0: may be empty */
+  AIN_VALUE_RELEASE,   /* auto or 2.0.x */
+  AIN_VALUE_TIME_ZONE, /* UTC+8, Asia/Shanghai, +08:00 */
+  AIN_VALUE_CHOICE,    /* one of the words in choices */
+  AIN_VALUE_SIZE_MAP,  /* {'name': bytes, ...} */
 } AinValueType;
 
 typedef enum {
@@ -45,6 +45,7 @@ typedef struct {
   AinValueType type;
   guint flags;
   AinSection section;
+  const char *choices; /* of a CHOICE: words separated by '|' */
   const char *initial; /* the default, as it would be written */
   gint64 min;
   gint64 max;

@@ -56,8 +56,10 @@ char *ain_value_allowed(const AinKey *key) {
     return g_strdup("auto, or a release such as 2.0.5 or 2.0.1-beta");
   case AIN_VALUE_TIME_ZONE:
     return g_strdup("a time zone such as UTC+8, +08:00 or Asia/Shanghai");
-  case AIN_VALUE_START_METHOD:
-    return g_strdup("fork or spawn");
+  case AIN_VALUE_CHOICE: {
+    g_auto(GStrv) words = g_strsplit(key->choices, "|", -1);
+    return g_strjoinv(" or ", words);
+  }
   case AIN_VALUE_SIZE_MAP:
   default:
     return g_strdup("a map such as {'sundial': 1086324736}");
@@ -307,8 +309,10 @@ gboolean ain_value_set(const AinKey *key, const char *text, AinConfig *config, G
     return set_word("^(auto|2\\.0\\.[0-9]{1,3}(\\.[0-9]{1,3})?(-[A-Za-z0-9]{1,16})?)$", text, field, error);
   case AIN_VALUE_TIME_ZONE:
     return set_word("^[A-Za-z0-9+:/_-]{1,64}$", text, field, error);
-  case AIN_VALUE_START_METHOD:
-    return set_word("^(fork|spawn)$", text, field, error);
+  case AIN_VALUE_CHOICE: {
+    g_autofree char *pattern = g_strdup_printf("^(%s)$", key->choices);
+    return set_word(pattern, text, field, error);
+  }
   case AIN_VALUE_SIZE_MAP:
   default:
     return set_word("^\\{[A-Za-z0-9_'\": ,.*+-]{0,4094}\\}$", text, field, error);

@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 
 #define CACHE_MAGIC "ain-probe 1\n"
-#define CACHE_MAX (256u * 1024u)
+#define CACHE_MAX 262144u
 #define DIGEST_CHARS 64u
 
 /* Identity and state of a path in a few words; "-" when it is not there. */

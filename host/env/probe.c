@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LIMIT_US (10 * G_USEC_PER_SEC)
+#define LIMIT_US 10000000 /* a probe takes 30 to 250 ms */
 #define OUTPUT_MAX 65536u
 #define PROBE_MAX 65536u /* it travels as one argument: Linux allows 128 KiB */
 
@@ -71,8 +71,11 @@ char *ain_env_resolve(const char *python, GError **error) {
     return resolve_name(python, error);
   }
   g_autofree char *here = g_get_current_dir();
-  g_autofree char *path =
-      g_path_is_absolute(python) ? g_strdup(python) : g_build_filename(here, python, NULL);
+  const char *rest = python;
+  while (g_str_has_prefix(rest, "./")) {
+    rest += 2;
+  }
+  g_autofree char *path = g_path_is_absolute(rest) ? g_strdup(rest) : g_build_filename(here, rest, NULL);
   if (g_file_test(path, G_FILE_TEST_IS_DIR)) {
     char *inside = g_build_filename(path, "bin", "python3", NULL);
     g_free(path);

@@ -139,7 +139,7 @@ static char **take_strings(GPtrArray *strings) {
 }
 
 AinInterpreter *ain_env_record_parse(const char *record, const char *asked) {
-  g_autoptr(AinInterpreter) interpreter = g_new0(AinInterpreter, 1);
+  AinInterpreter *interpreter = g_new0(AinInterpreter, 1);
   interpreter->asked = g_strdup(asked);
   GPtrArray *packages = g_ptr_array_new();
   GPtrArray *paths = g_ptr_array_new();
@@ -153,7 +153,10 @@ AinInterpreter *ain_env_record_parse(const char *record, const char *asked) {
   good = good && interpreter->executable != NULL && interpreter->version != NULL
          && interpreter->version_hex != 0 && interpreter->implementation != NULL
          && interpreter->prefix != NULL && interpreter->base_prefix != NULL;
-  return good ? g_steal_pointer(&interpreter) : NULL;
+  if (!good) {
+    g_clear_pointer(&interpreter, ain_interpreter_free);
+  }
+  return interpreter;
 }
 
 static gboolean refuse(const AinInterpreter *interpreter, const char *reason, GError **error) {

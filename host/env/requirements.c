@@ -6,7 +6,7 @@
 
 #include <string.h>
 
-#define FILE_MAX (1024u * 1024u)
+#define FILE_MAX 1048576u
 #define NAMES_MAX 256u
 
 /* The length of the name that a line starts with; 0 for a line without one. */

@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#define FILE_MAX (256u * 1024u)
+#define FILE_MAX 262144u
 
 static const struct {
   const char *name;

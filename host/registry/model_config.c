@@ -349,8 +349,7 @@ static gboolean read_type(const Reader *reader, const char *key, const yaml_node
 static guint8 *read_types(const Reader *reader, const yaml_node_t *configs, const char *key,
                           const char *shape_key, gint32 n_columns) {
   const yaml_node_t *node = get(reader, configs, key);
-  g_autofree guint8 *types = g_malloc((gsize)n_columns);
-  memset(types, AIN_TS_FLOAT, (gsize)n_columns);
+  g_autofree guint8 *types = (guint8 *)g_strnfill((gsize)n_columns, AIN_TS_FLOAT);
   if (node == NULL) {
     return g_steal_pointer(&types);
   }

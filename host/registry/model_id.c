@@ -63,7 +63,7 @@ gboolean ain_registry_check_id_text(const char *id, gsize size, GError **error) 
                 ID_MIN, ID_MAX);
     return FALSE;
   }
-  g_autofree char *shown = ain_registry_show(id, (gssize)MIN(size, ID_MAX * 2));
+  g_autofree char *shown = ain_registry_show(id, (gssize)MIN(size, (gsize)ID_MAX * 2));
   if (size < ID_MIN || size > ID_MAX) {
     g_set_error(error, AIN_ERROR, AIN_ERROR_INVALID,
                 "the model id \"%s\" has %" G_GSIZE_FORMAT " bytes; %d to %d are allowed", shown, size,

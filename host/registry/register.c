@@ -1,6 +1,5 @@
 /* CREATE MODEL and proofs: copy and check on a helper, prove on the loop, rename on a helper, publish. */
 #include "base/error.h"
-#include "base/fd.h"
 #include "registry/internal.h"
 #include "registry/text.h"
 
@@ -127,11 +126,7 @@ static void fail_proof(AinJob *job) {
 
 static void discard_work(gpointer data) {
   AinJob *job = data;
-  g_autoptr(GError) error = NULL;
-  if (!ain_file_remove_tree(job->stage.directory, &error)) {
-    g_warning("%s; it is removed at the next start", error->message);
-  }
-  g_clear_pointer(&job->stage.directory, g_free);
+  ain_stage_discard(&job->stage);
 }
 
 static void discarded(gpointer data) {

@@ -89,10 +89,9 @@ typedef void (*AinRegisterDone)(AinModel *model, const GError *error, gpointer d
 void ain_registry_register(AinRegistry *registry, const char *id, const char *uri, AinRegisterDone done,
                            gpointer data);
 
-/* Proves a model that is not: done gets the model to use from now on (its own reference counts; the old one
- * is retired), or the prover's error, and then the model stays as it was. Calls for one model share one
- * proof. Of a proven model: that model. Never calls done from within. Errors: also those of lookup,
- * CANCELLED. */
+/* Proves a model that is not: done gets the model to use from now on (borrowed; the old one is retired), or
+ * the prover's error, and then the model stays as it was. Calls for one model share one proof. Of a proven
+ * model: that model. Never calls done from within. Errors: also those of lookup, CANCELLED. */
 void ain_registry_prove(AinRegistry *registry, const char *id, AinRegisterDone done, gpointer data);
 
 /* Marks the model dropping, has it retired, then removes it from disk. A registration under way is cancelled;

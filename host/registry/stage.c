@@ -17,14 +17,22 @@
 
 #define CHUNK (1U << 20)
 
-void ain_stage_clear(AinStage *stage) {
-  if (stage->directory != NULL) {
-    g_autoptr(GError) error = NULL;
-    if (!ain_file_remove_tree(stage->directory, &error)) {
-      g_warning("%s; it is removed at the next start", error->message);
-    }
+void ain_stage_discard(AinStage *stage) {
+  g_autoptr(GError) error = NULL;
+  if (stage->directory != NULL && !ain_file_remove_tree(stage->directory, &error)) {
+    g_warning("%s; it is removed at the next start", error->message);
   }
   g_clear_pointer(&stage->directory, g_free);
+  if (stage->staging_dir != NULL) {
+    (void)rmdir(
+        stage->staging_dir); /* when nobody else is in it: an official AINode would list it as a model */
+  }
+}
+
+void ain_stage_clear(AinStage *stage) {
+  if (stage->directory != NULL) {
+    ain_stage_discard(stage);
+  }
   g_clear_pointer(&stage->model, ain_model_unref);
   g_clear_pointer(&stage->warnings, g_ptr_array_unref);
   g_clear_pointer(&stage->id, g_free);
@@ -330,8 +338,8 @@ static gssize copy_chunk(Copy *copy) {
 }
 
 static gboolean run_copy(Copy *copy, const Source *source, GError **error) {
-  g_autofree guint8 *buffer = g_malloc(CHUNK);
-  copy->buffer = buffer;
+  g_autoptr(GByteArray) buffer = g_byte_array_set_size(g_byte_array_new(), CHUNK);
+  copy->buffer = buffer->data;
   copy->in_kernel = TRUE;
   g_autofree char *shown = ain_registry_show(source->directory, -1);
   for (;;) {
@@ -427,31 +435,25 @@ static gboolean ensure_staging(const AinStage *stage, AinErrorCode code, GError 
   return TRUE;
 }
 
-/* A folder of its own for every try: an abandoned one may still be in use. */
+/* A folder of its own for every try: an abandoned one may still be in use. ENOENT: somebody else just left
+ * the staging folder and took it away. */
 static gboolean make_directory(AinStage *stage, GError **error) {
-  if (!ensure_staging(stage, AIN_ERROR_INTERNAL, error)) {
-    return FALSE;
-  }
   for (int tries = 0; tries < 100; tries++) {
+    if (!ensure_staging(stage, AIN_ERROR_INTERNAL, error)) {
+      return FALSE;
+    }
     g_autofree char *path = g_strdup_printf("%s/%s.%08x", stage->staging_dir, stage->id, g_random_int());
     if (mkdir(path, 0777) == 0) {
       stage->directory = g_steal_pointer(&path);
       return TRUE;
     }
-    if (errno != EEXIST) {
+    if (errno != EEXIST && errno != ENOENT) {
       break;
     }
   }
   ain_error_set_errno(error, AIN_ERROR_INTERNAL, errno, "the AINode cannot create a folder in %s",
                       stage->staging_dir);
   return FALSE;
-}
-
-static void discard(AinStage *stage) {
-  g_autoptr(GError) ignored = NULL;
-  if (stage->directory != NULL && ain_file_remove_tree(stage->directory, &ignored)) {
-    g_clear_pointer(&stage->directory, g_free);
-  }
 }
 
 static gboolean copy_source(AinStage *stage, const Source *source, GError **error) {
@@ -482,7 +484,7 @@ gboolean ain_stage_copy(AinStage *stage, GError **error) {
   g_auto(Source) source = SOURCE_INIT;
   if (!check_cancelled(stage, error) || !open_source(&source, stage->uri, error)
       || !copy_source(stage, &source, error)) {
-    discard(stage);
+    ain_stage_discard(stage);
     return FALSE;
   }
   return TRUE;
@@ -555,12 +557,13 @@ static gboolean move_in(AinStage *stage, GError **error) {
   }
   sync_directory(stage->models_dir);
   g_clear_pointer(&stage->directory, g_free);
+  (void)rmdir(stage->staging_dir);
   return TRUE;
 }
 
 gboolean ain_stage_commit(AinStage *stage, GError **error) {
   if (!move_in(stage, error)) {
-    discard(stage);
+    ain_stage_discard(stage);
     return FALSE;
   }
   return TRUE;
@@ -612,27 +615,38 @@ gboolean ain_stage_compare(AinStage *stage, const char *known_digest, const char
 /* --- removal ---------------------------------------------------------------------------------------------
  */
 
+/* One try to move place to a fresh name below staging. Returns 0 or an errno; EAGAIN: try again. */
+static int try_bury(AinStage *stage, const char *place) {
+  g_autofree char *grave =
+      g_strdup_printf("%s/%s.dropped.%08x", stage->staging_dir, stage->id, g_random_int());
+  if (rename_new(place, grave) == 0) {
+    stage->directory = g_steal_pointer(&grave);
+    return 0;
+  }
+  struct stat info;
+  int failure = errno;
+  /* ENOENT while the model is there: somebody else just took the empty staging folder away. */
+  gboolean again =
+      failure == EEXIST || failure == ENOTEMPTY || (failure == ENOENT && lstat(place, &info) == 0);
+  return again ? EAGAIN : failure;
+}
+
 gboolean ain_stage_remove(AinStage *stage, GError **error) {
   g_autofree char *place = g_build_filename(stage->models_dir, stage->id, NULL);
-  if (!ensure_staging(stage, AIN_ERROR_DROP_FAILED, error)) {
-    return FALSE;
+  int failure = EAGAIN;
+  for (int tries = 0; tries < 100 && failure == EAGAIN; tries++) {
+    if (!ensure_staging(stage, AIN_ERROR_DROP_FAILED, error)) {
+      return FALSE;
+    }
+    failure = try_bury(stage, place);
   }
-  g_autofree char *grave = NULL;
-  int failure = EEXIST;
-  for (int tries = 0; tries < 100 && (failure == EEXIST || failure == ENOTEMPTY); tries++) {
-    g_free(grave);
-    grave = g_strdup_printf("%s/%s.dropped.%08x", stage->staging_dir, stage->id, g_random_int());
-    failure = rename_new(place, grave) == 0 ? 0 : errno;
-  }
-  if (failure == ENOENT) {
-    return TRUE; /* somebody removed it by hand: what was asked is so */
-  }
-  if (failure != 0) {
+  if (failure != 0 && failure != ENOENT) {
     ain_error_set_errno(error, AIN_ERROR_DROP_FAILED, failure, "cannot move %s away to remove it", place);
     return FALSE;
   }
-  sync_directory(stage->models_dir);
-  stage->directory = g_steal_pointer(&grave); /* gone at latest when the stage is cleared */
-  discard(stage);
+  if (failure == 0) { /* else somebody removed it by hand: what was asked is so */
+    sync_directory(stage->models_dir);
+  }
+  ain_stage_discard(stage);
   return TRUE;
 }

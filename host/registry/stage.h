@@ -39,7 +39,8 @@ typedef struct {
   GPtrArray *warnings; /* of char * */
   AinSourceStamp stamp;
 } AinStage;
-void ain_stage_clear(AinStage *stage); /* removes a staged folder that is still there */
+void ain_stage_discard(AinStage *stage); /* removes the staged folder, if any, and staging_dir when empty */
+void ain_stage_clear(AinStage *stage);   /* removes a staged folder that is still there */
 
 /* Copies the source that uri names into a fresh folder below staging_dir, checked, synced and with its
  * digest. On failure nothing is left. Errors: those of ain_registry_register(), CANCELLED. */

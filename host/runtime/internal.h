@@ -11,6 +11,7 @@ struct AinRuntime {
   int wake_fd;             /* workers write it when the host sleeps */
   AinLoopFd *wake_watch;
   GPtrArray *busy;         /* workers with unanswered jobs; borrowed */
+  GPtrArray *reapers;      /* killed processes whose end is not yet collected */
   guint64 next_id;         /* of jobs and fork requests */
   AinPrototype *prototype; /* NULL in spawn mode */
 };
@@ -25,6 +26,11 @@ gboolean ain_prototype_fork(AinPrototype *prototype, AinWorker *worker, guint64 
                             const AinProcessFds *fds, GError **error);
 /* The worker is being freed: forget its request. */
 void ain_prototype_forget(AinPrototype *prototype, AinWorker *worker);
+
+/* --- runtime.c --- */
+/* A killed child of ours: its end is collected when the kernel is done with it, not waited for. Takes pidfd.
+ */
+void ain_runtime_reap_later(AinRuntime *runtime, pid_t pid, int pidfd);
 
 /* --- worker.c --- */
 void ain_worker_born(AinWorker *worker, pid_t pid, int pidfd);   /* takes pidfd */

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* A worker may free itself or others while its results are handed out: walk over a copy. */
@@ -42,6 +43,39 @@ static void disarm_workers(gpointer data) {
   }
 }
 
+/* --- killed processes
+ * ---------------------------------------------------------------------------------------- */
+
+typedef struct {
+  AinRuntime *runtime;
+  pid_t pid;
+  int pidfd;
+  AinLoopFd *watch;
+} Reaper;
+
+static void reaper_free(gpointer data) {
+  Reaper *reaper = data;
+  ain_loop_unwatch(reaper->watch);
+  waitpid(reaper->pid, NULL, 0); /* it was killed: its end is there or near */
+  ain_fd_close(&reaper->pidfd);
+  g_free(reaper);
+}
+
+static void reap(guint32 events, gpointer data) {
+  (void)events;
+  Reaper *reaper = data;
+  g_ptr_array_remove_fast(reaper->runtime->reapers, reaper);
+}
+
+void ain_runtime_reap_later(AinRuntime *runtime, pid_t pid, int pidfd) {
+  Reaper *reaper = g_new0(Reaper, 1);
+  reaper->runtime = runtime;
+  reaper->pid = pid;
+  reaper->pidfd = pidfd;
+  reaper->watch = ain_loop_watch(runtime->loop, pidfd, EPOLLIN, reap, reaper);
+  g_ptr_array_add(runtime->reapers, reaper);
+}
+
 static const AinLoopPoller poller = { poll_workers, workers_hot, arm_workers, disarm_workers };
 
 static void woken(guint32 events, gpointer data) {
@@ -62,8 +96,11 @@ AinRuntime *ain_runtime_new(AinLoop *loop, const AinRuntimeConfig *config, GErro
     .python = g_strdup(config->python),
     .libpython = g_strdup(config->libpython),
     .fork = config->fork,
+    .sandbox = config->sandbox,
+    .read_paths = g_strdup(config->read_paths),
   };
   runtime->busy = g_ptr_array_new();
+  runtime->reapers = g_ptr_array_new_with_free_func(reaper_free);
   runtime->next_id = 1;
   runtime->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (runtime->wake_fd < 0) {
@@ -102,9 +139,11 @@ void ain_runtime_free(AinRuntime *runtime) {
   }
   ain_fd_close(&runtime->wake_fd);
   g_ptr_array_unref(runtime->busy);
+  g_ptr_array_unref(runtime->reapers);
   g_free((char *)runtime->config.lib_dir);
   g_free((char *)runtime->config.work_dir);
   g_free((char *)runtime->config.python);
   g_free((char *)runtime->config.libpython);
+  g_free((char *)runtime->config.read_paths);
   g_free(runtime);
 }

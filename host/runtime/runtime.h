@@ -14,11 +14,13 @@ typedef struct AinWorker AinWorker;
 typedef struct AinSlot AinSlot;
 
 typedef struct {
-  const char *lib_dir;   /* holds ainode-runtime, _ainode.abi3.so and pyruntime/ */
-  const char *work_dir;  /* current directory of the workers */
-  const char *python;    /* sys.executable of the interpreter */
-  const char *libpython; /* shared libpython to embed, or NULL: the interpreter is executed */
-  gboolean fork;         /* fork workers from a prototype; else spawn each */
+  const char *lib_dir;    /* holds ainode-runtime, _ainode.abi3.so and pyruntime/ */
+  const char *work_dir;   /* current directory of the workers */
+  const char *python;     /* sys.executable of the interpreter */
+  const char *libpython;  /* shared libpython to embed, or NULL: the interpreter is executed */
+  gboolean fork;          /* fork workers from a prototype; else spawn each */
+  gboolean sandbox;       /* shut workers in before they see the model */
+  const char *read_paths; /* folders they may read besides their own, separated by ':', or NULL */
 } AinRuntimeConfig;
 
 typedef enum { AIN_RUNTIME_STARTING, AIN_RUNTIME_READY, AIN_RUNTIME_FAILED } AinRuntimeState;
@@ -91,10 +93,10 @@ typedef struct {
   gint64 model_ns; /* time inside the model's call */
 } AinJobResult;
 
-/* done runs once on the loop thread with a result or an error: MODEL_FAILED (the model raised; the worker lives),
- * CANCELLED (the job had not begun when its worker ended: it may be submitted elsewhere), or the reason of the
- * worker's end (WORKER_DIED, TIMEOUT, ...). The caller then releases the slot, in done or later. done must not
- * free the worker. */
+/* done runs once on the loop thread with a result or an error: MODEL_FAILED (the model raised; the worker
+ * lives), CANCELLED (the job had not begun when its worker ended: it may be submitted elsewhere), or the
+ * reason of the worker's end (WORKER_DIED, TIMEOUT, ...). The caller then releases the slot, in done or
+ * later. done must not free the worker. */
 typedef void (*AinJobDone)(AinSlot *slot, const AinJobResult *result, const GError *error, gpointer data);
 void ain_slot_submit(AinSlot *slot, AinJobDone done, gpointer data);
 /* TRUE while the worker computes this job (and not one submitted before it). */

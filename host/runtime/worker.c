@@ -80,32 +80,13 @@ static void finish(AinWorker *worker);
 /* --- ending
  * -------------------------------------------------------------------------------------------------- */
 
-typedef struct {
-  pid_t pid;
-  int pidfd;
-  AinLoopFd *watch;
-} Reaper;
-
-static void reap(guint32 events, gpointer data) {
-  (void)events;
-  Reaper *reaper = data;
-  ain_loop_unwatch(reaper->watch);
-  waitpid(reaper->pid, NULL, WNOHANG);
-  ain_fd_close(&reaper->pidfd);
-  g_free(reaper);
-}
-
 static void kill_process(AinWorker *worker) {
   if (worker->pidfd >= 0) {
     syscall(SYS_pidfd_send_signal, worker->pidfd, SIGKILL, NULL, 0);
   }
   ain_loop_unwatch(g_steal_pointer(&worker->pid_watch));
   if (worker->spawned && worker->pid != 0) {
-    /* Freeing a large process takes a while: its end is collected when the kernel is done, not waited for. */
-    Reaper *reaper = g_new0(Reaper, 1);
-    reaper->pid = worker->pid;
-    reaper->pidfd = ain_fd_steal(&worker->pidfd);
-    reaper->watch = ain_loop_watch(worker->runtime->loop, reaper->pidfd, EPOLLIN, reap, reaper);
+    ain_runtime_reap_later(worker->runtime, worker->pid, ain_fd_steal(&worker->pidfd));
   }
   worker->pid = 0;
   ain_fd_close(&worker->pidfd);
@@ -228,7 +209,22 @@ static void load_overdue(gpointer data) {
 /* --- control messages
  * ---------------------------------------------------------------------------------------- */
 
-static char *load_text(const AinWorkerSpec *spec) {
+static void append_read_paths(GString *text, const char *paths) {
+  g_auto(GStrv) parts = g_strsplit(paths != NULL ? paths : "", ":", -1);
+  gboolean first = TRUE;
+  g_string_append(text, ", \"read_paths\": [");
+  for (char **part = parts; *part != NULL; part++) {
+    if (**part != '\0') {
+      g_string_append(text, first ? "" : ", ");
+      ain_text_append_json(text, *part, strlen(*part));
+      first = FALSE;
+    }
+  }
+  g_string_append_c(text, ']');
+}
+
+static char *load_text(const AinWorker *worker) {
+  const AinWorkerSpec *spec = &worker->spec;
   GString *text = g_string_new("{\"kind\": ");
   ain_text_append_json(text, spec->kind, strlen(spec->kind));
   g_string_append(text, ", \"directory\": ");
@@ -236,9 +232,12 @@ static char *load_text(const AinWorkerSpec *spec) {
   g_string_append_printf(
       text,
       ", \"dtype\": \"%s\", \"input_shape\": [%d, %d], \"output_shape\": [%d, %d], \"prove\": %s"
-      ", \"memory_bytes\": %" G_GINT64_FORMAT "}",
+      ", \"memory_bytes\": %" G_GINT64_FORMAT ", \"sandbox\": %s",
       ain_dtype_name(spec->dtype), spec->input_shape[0], spec->input_shape[1], spec->output_shape[0],
-      spec->output_shape[1], spec->prove ? "true" : "false", spec->memory_bytes);
+      spec->output_shape[1], spec->prove ? "true" : "false", spec->memory_bytes,
+      worker->runtime->config.sandbox ? "true" : "false");
+  append_read_paths(text, worker->runtime->config.read_paths);
+  g_string_append_c(text, '}');
   return g_string_free(text, FALSE);
 }
 
@@ -251,7 +250,7 @@ static void greeted(AinWorker *worker, const AinMessage *message) {
     return;
   }
   g_autoptr(GError) error = NULL;
-  g_autofree char *text = load_text(&worker->spec);
+  g_autofree char *text = load_text(worker);
   worker->phase = PHASE_LOADING;
   if (!ain_process_send(worker->control, AIN_MESSAGE_LOAD, 0, 0, text, NULL, 0, &error)) {
     end_with(worker, g_steal_pointer(&error));

@@ -36,12 +36,12 @@ typedef struct {
 typedef struct {
   const Job *job;
   const AinTsColumn *column;
-  AinDType storage;
   void (*decode)(void *to, const guint8 *values, guint64 first, gsize n);
+  guint64 next_value; /* index of the next stored value; of a dictionary: not used */
+  guint64 fill;       /* element for a null row, or for every row of a constant column */
+  Run run;            /* the last one looked up */
+  AinDType storage;
   gboolean has_nulls;   /* in the rows asked for */
-  guint64 next_value;   /* index of the next stored value; of a dictionary: not used */
-  guint64 fill;         /* element for a null row, or for every row of a constant column */
-  Run run;              /* the last one looked up */
   guint rank_shift;     /* a rank is sampled every 1 << rank_shift entries */
   guint32 ranks[RANKS]; /* only for a dictionary with nulls: values stored before that entry */
 } Cursor;

@@ -362,29 +362,31 @@ PAIR_COLUMNS(1, M_bool)
 PAIR_COLUMNS(4, M_u32)
 PAIR_COLUMNS(8, M_u64)
 
+/* Whole squares first, then the rows below them and the columns beside them. `rows` and `row`: the
+ * interleaved side and its line distance; `columns` and `column`: the other. */
 #define INTERLEAVE(BYTES)                                                                                    \
-  static void interleave_##BYTES(guint8 *restrict to, gsize row_bytes, const guint8 *restrict columns,       \
+  static void interleave_##BYTES(guint8 *restrict rows, gsize row_bytes, const guint8 *restrict columns,     \
                                  gsize column_bytes, guint n_columns, gsize n) {                             \
-    if (n_columns == 2 && row_bytes == 2 * (BYTES)) {                                                        \
-      interleave_pair_##BYTES(to, columns, column_bytes, n);                                                 \
+    const gssize size = BYTES;                                                                               \
+    const gssize square = SQUARE_##BYTES;                                                                    \
+    const gssize row = (gssize)row_bytes;                                                                    \
+    const gssize column = (gssize)column_bytes;                                                              \
+    const gssize done = square > 1 ? (gssize)n / square * square : 0;                                        \
+    gssize c = 0;                                                                                            \
+    if (n_columns == 2 && row == 2 * size) {                                                                 \
+      interleave_pair_##BYTES(rows, columns, column_bytes, n);                                               \
       return;                                                                                                \
     }                                                                                                        \
-    gssize row = (gssize)row_bytes;                                                                          \
-    gsize squares = SQUARE_##BYTES > 1 ? n / SQUARE_##BYTES : 0;                                             \
-    gsize done = squares * SQUARE_##BYTES;                                                                   \
-    guint c = 0;                                                                                             \
-    for (; squares > 0 && c + SQUARE_##BYTES <= n_columns; c += SQUARE_##BYTES) {                            \
-      const guint8 *in = columns + c * column_bytes;                                                         \
-      guint8 *out = to + c * (gsize)(BYTES);                                                                 \
-      transpose_##BYTES(out, row, SQUARE_##BYTES *row, in, (gssize)column_bytes, SQUARE_##BYTES *(BYTES),    \
-                        squares);                                                                            \
-      for (guint k = 0; k < SQUARE_##BYTES; k++) {                                                           \
-        copy_strided_##BYTES(out + k * (BYTES) + done * row_bytes, row,                                      \
-                             in + k * column_bytes + done * (BYTES), BYTES, n - done);                       \
+    for (; done > 0 && c + square <= (gssize)n_columns; c += square) {                                       \
+      transpose_##BYTES(rows + c * size, row, square * row, columns + c * column, column, square * size,     \
+                        (gsize)(done / square));                                                             \
+      for (gssize k = c; k < c + square; k++) {                                                              \
+        copy_strided_##BYTES(rows + k * size + done * row, row, columns + k * column + done * size, size,    \
+                             n - (gsize)done);                                                               \
       }                                                                                                      \
     }                                                                                                        \
-    for (; c < n_columns; c++) {                                                                             \
-      copy_strided_##BYTES(to + c * (gsize)(BYTES), row, columns + c * column_bytes, BYTES, n);              \
+    for (; c < (gssize)n_columns; c++) {                                                                     \
+      copy_strided_##BYTES(rows + c * size, row, columns + c * column, size, n);                             \
     }                                                                                                        \
   }
 INTERLEAVE(1)
@@ -393,26 +395,26 @@ INTERLEAVE(8)
 
 #define DEINTERLEAVE(BYTES)                                                                                  \
   static void deinterleave_##BYTES(guint8 *restrict columns, gsize column_bytes,                             \
-                                   const guint8 *restrict from, gssize row, guint n_columns, gsize n) {      \
-    if (n_columns == 2 && row == 2 * (BYTES)) {                                                              \
-      deinterleave_pair_##BYTES(columns, column_bytes, from, n);                                             \
+                                   const guint8 *restrict rows, gssize row, guint n_columns, gsize n) {      \
+    const gssize size = BYTES;                                                                               \
+    const gssize square = SQUARE_##BYTES;                                                                    \
+    const gssize column = (gssize)column_bytes;                                                              \
+    const gssize done = square > 1 ? (gssize)n / square * square : 0;                                        \
+    gssize c = 0;                                                                                            \
+    if (n_columns == 2 && row == 2 * size) {                                                                 \
+      deinterleave_pair_##BYTES(columns, column_bytes, rows, n);                                             \
       return;                                                                                                \
     }                                                                                                        \
-    gsize squares = SQUARE_##BYTES > 1 ? n / SQUARE_##BYTES : 0;                                             \
-    gsize done = squares * SQUARE_##BYTES;                                                                   \
-    guint c = 0;                                                                                             \
-    for (; squares > 0 && c + SQUARE_##BYTES <= n_columns; c += SQUARE_##BYTES) {                            \
-      const guint8 *in = from + c * (gsize)(BYTES);                                                          \
-      guint8 *out = columns + c * column_bytes;                                                              \
-      transpose_##BYTES(out, (gssize)column_bytes, SQUARE_##BYTES *(BYTES), in, row, SQUARE_##BYTES *row,    \
-                        squares);                                                                            \
-      for (guint k = 0; k < SQUARE_##BYTES; k++) {                                                           \
-        copy_strided_##BYTES(out + k * column_bytes + done * (BYTES), BYTES,                                 \
-                             in + k * (BYTES) + (gssize)done * row, row, n - done);                          \
+    for (; done > 0 && c + square <= (gssize)n_columns; c += square) {                                       \
+      transpose_##BYTES(columns + c * column, column, square * size, rows + c * size, row, square * row,     \
+                        (gsize)(done / square));                                                             \
+      for (gssize k = c; k < c + square; k++) {                                                              \
+        copy_strided_##BYTES(columns + k * column + done * size, size, rows + k * size + done * row, row,    \
+                             n - (gsize)done);                                                               \
       }                                                                                                      \
     }                                                                                                        \
-    for (; c < n_columns; c++) {                                                                             \
-      copy_strided_##BYTES(columns + c * column_bytes, BYTES, from + c * (gsize)(BYTES), row, n);            \
+    for (; c < (gssize)n_columns; c++) {                                                                     \
+      copy_strided_##BYTES(columns + c * column, size, rows + c * size, row, n);                             \
     }                                                                                                        \
   }
 DEINTERLEAVE(1)

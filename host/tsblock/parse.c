@@ -122,7 +122,7 @@ static gboolean take_strings(Reader *reader, AinTsColumn *column) {
   column->values = reader->data + reader->at;
   gsize start = reader->at;
   for (guint32 left = column->stored_rows - column->n_nulls; left > 0; left--) {
-    guint32 length;
+    guint32 length = 0;
     if (!take_count(reader, G_MAXINT32, "length of a text value", &length)
         || take(reader, length, "text value") == NULL) {
       return FALSE;
@@ -195,7 +195,7 @@ static gboolean take_inner_encoding(Reader *reader, const char *outer, guint8 *o
 
 static gboolean take_ids(Reader *reader, AinTsColumn *column, guint32 n_rows) {
   gsize at = reader->at;
-  guint32 n_ids;
+  guint32 n_ids = 0;
   if (!take_count(reader, G_MAXINT32, "number of dictionary ids", &n_ids)) {
     return FALSE;
   }

@@ -79,9 +79,12 @@ G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(AinTsBlock, ain_tsblock_clear)
 
 /* Writes rows [first_row, first_row + n_rows) of the value columns into dst as a C-contiguous array
  * [n_rows][n_columns] of dtype. order: n_order indexes of value columns in tensor order, or NULL for all in
- * block order. dst must hold n_rows * n_order * ain_dtype_size(dtype) bytes and be aligned to 4 bytes.
- * Conversions are C casts; float to integer saturates and NaN becomes 0. TEXT-like columns: INVALID.
- * Errors: INVALID (type, null policy), never partial success that the caller could mistake for data. */
+ * block order (n_order is then not looked at). dst must hold n_rows * n_order * ain_dtype_size(dtype) bytes
+ * and be aligned to 4 bytes. Conversions are C casts; float to integer saturates and NaN becomes 0 (in a bool
+ * tensor 1, as in C). INTERPOLATE looks at the whole column, so a row does not depend on the range asked for.
+ * TEXT-like columns: INVALID. Errors: INVALID (range, order, type, null policy), all found before dst is
+ * touched. n_rows may be large for few bytes of input (run lengths): bound n_rows * n_order before you
+ * allocate dst. */
 gboolean ain_tsblock_to_tensor(const AinTsBlock *block, const guint *order, guint n_order, guint32 first_row,
                                guint32 n_rows, AinDType dtype, AinNullPolicy nulls, void *dst,
                                GError **error);

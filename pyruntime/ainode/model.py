@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import re
 import traceback
-from typing import Any, Callable, ContextManager, Dict, List, Optional
+from typing import Any, Callable, ContextManager, Dict, List, Optional, Tuple
 
 import numpy as np
 
@@ -35,6 +35,9 @@ class Spec:
     output_shape: List[int]
     prove: bool  # run it once on random data and report the findings
     memory_bytes: int = 0  # RLIMIT_DATA of the process, 0 for none
+    sandbox: bool = False  # shut the process in before the model is loaded
+    read_paths: Tuple[str, ...] = ()  # what it may read there besides its own
+    device: str = "cpu"  # or the index of a CUDA device
     name: str = ""  # id of the model
     official_numbers: bool = False  # built-ins: the numbers of the official releases where ours differ
 
@@ -98,6 +101,10 @@ def describe(error: BaseException) -> str:
     if causes:
         text = causes[-1]
     text = " ".join(text.split())
+    if isinstance(error, PermissionError) or "Operation not permitted" in text:
+        from ainode import sandbox
+
+        text = f"{text} ({sandbox.HINT})"
     if len(text) > _ERROR_TEXT_MAX:
         text = text[:_ERROR_TEXT_MAX] + "..."
     return f"{name}: {text}" if text else name

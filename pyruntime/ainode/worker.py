@@ -54,6 +54,10 @@ def run() -> None:
         spec = Spec.parse(json.loads(message[3]))
         if spec.memory_bytes > 0:
             resource.setrlimit(resource.RLIMIT_DATA, (spec.memory_bytes, spec.memory_bytes))
+        if spec.sandbox:
+            from ainode import sandbox
+
+            print(sandbox.enter(spec.directory, list(spec.read_paths)), flush=True)
         model = load_model(spec)
         findings = ""
         if spec.prove:

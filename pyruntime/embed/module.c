@@ -7,6 +7,7 @@
 #include "python_system.h"
 
 #include "channel.h"
+#include "sandbox.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -470,7 +471,62 @@ static PyObject *py_become_worker(PyObject *self, PyObject *args) {
   Py_RETURN_NONE;
 }
 
+/* --- sandbox
+ * ------------------------------------------------------------------------------------------------- */
+
+#define MAX_PATHS 256
+
+/* Fills paths with borrowed bytes of `kept`, which owns them. */
+static int collect_paths(PyObject *list, bool writable, AinSandboxPath *paths, int count, PyObject *kept) {
+  for (Py_ssize_t i = 0; i < PyList_Size(list); i++) {
+    PyObject *bytes = NULL;
+    if (count >= MAX_PATHS) {
+      PyErr_SetString(PyExc_ValueError, "too many paths for the sandbox");
+      return -1;
+    }
+    if (!PyUnicode_FSConverter(PyList_GetItem(list, i), &bytes)) {
+      return -1;
+    }
+    int appended = PyList_Append(kept, bytes);
+    Py_DECREF(bytes); /* the list holds it */
+    if (appended != 0) {
+      return -1;
+    }
+    paths[count++] = (AinSandboxPath){ .path = PyBytes_AsString(bytes), .writable = writable };
+  }
+  return count;
+}
+
+static PyObject *py_enter_sandbox(PyObject *self, PyObject *args) {
+  (void)self;
+  PyObject *readable;
+  PyObject *writable;
+  AinSandboxPath paths[MAX_PATHS];
+  char applied[256];
+  if (!PyArg_ParseTuple(args, "O!O!", &PyList_Type, &readable, &PyList_Type, &writable)) {
+    return NULL;
+  }
+  PyObject *kept = PyList_New(0);
+  int count = kept == NULL ? -1 : collect_paths(readable, false, paths, 0, kept);
+  if (count >= 0) {
+    count = collect_paths(writable, true, paths, count, kept);
+  }
+  PyObject *answer = NULL;
+  if (count >= 0 && !ain_sandbox_enter(paths, (size_t)count, applied, sizeof applied)) {
+    PyErr_SetString(PyExc_OSError, applied);
+  } else if (count >= 0) {
+    answer = PyUnicode_FromString(applied);
+  }
+  Py_XDECREF(kept);
+  return answer;
+}
+
 static PyMethodDef methods[] = {
+  { "enter_sandbox", py_enter_sandbox, METH_VARARGS,
+    "enter_sandbox(readable, writable) -> str: from now on this process reads and writes only below these "
+    "paths, opens\n"
+    "no network, starts no program, touches no other process. Says what the kernel could apply; OSError: "
+    "refused." },
   { "become_worker", py_become_worker, METH_VARARGS,
     "become_worker(parent, control, request, reply, wake_worker, wake_host, output): right after fork, puts "
     "the\n"

@@ -247,25 +247,37 @@ class Cluster:
     ) -> Cluster:
         """Starts both processes with fresh data and returns at once; see wait_ready(). With `tied` they die
         with the thread that calls this. `properties` are added to iotdb-system.properties."""
-        jars = fetch(version)
+        fetch(version)
         directory = Path(directory).resolve()
         for part in ("conf", "logs", "run", "data"):
             (directory / part).mkdir(parents=True, exist_ok=True)
         chosen = ports or dict(zip(cls.PORTS, free_ports(len(cls.PORTS)), strict=True))
         self = cls(version, directory, chosen, cluster_name=cluster_name)
         self._write_conf(properties or {})
+        self._spawn_both(tied)
+        return self
+
+    def _spawn_both(self, tied: bool) -> None:
+        jars = fetch(self.version)
         try:
             self._spawn("confignode", jars, "512m", "org.apache.iotdb.confignode.service.ConfigNode", tied)
             self._spawn("datanode", jars, "1g", "org.apache.iotdb.db.service.DataNode", tied)
         except BaseException:
             self.kill()
             raise
-        (directory / "cluster.json").write_text(
-            json.dumps(
-                {"version": version, "ports": self.ports, "pids": self.pids, "cluster_name": cluster_name}, indent=1
-            )
-        )
-        return self
+        state = {"version": self.version, "ports": self.ports, "pids": self.pids, "cluster_name": self.cluster_name}
+        (self.directory / "cluster.json").write_text(json.dumps(state, indent=1))
+
+    def restart(self) -> None:
+        """Ends both processes politely and starts them again on the same data and ports; returns when ready."""
+        for role, (pid, _) in self.pids.items():
+            if self.alive(role):
+                os.kill(pid, signal.SIGTERM)
+        for child in self._children:
+            child.wait(60)
+        self._children.clear()
+        self._spawn_both(tied=True)
+        self.wait_ready()
 
     @classmethod
     def attach(cls, directory: Path | str) -> Cluster:
@@ -421,9 +433,8 @@ class Cluster:
                 frame = data.todf()
             finally:
                 data.close_operation_handle()
-        return Rows(
-            [str(name) for name in frame.columns], [list(row) for row in frame.itertuples(index=False, name=None)]
-        )
+        cells = [[_plain(cell) for cell in row] for row in frame.itertuples(index=False, name=None)]
+        return Rows([str(name) for name in frame.columns], cells)
 
     def execute(self, *statements: str, table: bool = False, database: str | None = None) -> None:
         """Runs statements that return nothing, in order."""
@@ -444,6 +455,11 @@ class Cluster:
             yield session
         finally:
             session.close()
+
+
+def _plain(cell: Any) -> Any:
+    """Time stamps (the client makes dates of them in the table dialect) as milliseconds, the rest as it is."""
+    return round(cell.timestamp() * 1000) if hasattr(cell, "timestamp") else cell
 
 
 @contextlib.contextmanager

@@ -9,9 +9,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* On the heap and exactly sized, so that the address sanitizer sees one byte too far. */
 static void run(const guint8 *data, gsize size) {
-  g_autofree guint8 *exact = g_malloc(MAX(size, 1));
+  guint8 *exact = g_malloc(MAX(size, 1));
   memcpy(exact, data, size);
   LLVMFuzzerTestOneInput(exact, size);
+  g_free(exact);
 }
 
 static void mutate_once(GRand *random, GByteArray *input, GPtrArray *corpus) {

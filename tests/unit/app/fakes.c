@@ -32,7 +32,7 @@ int ain_app_run(const AinAppOptions *options, GError **error) {
   sigset_t set;
   sigemptyset(&set);
   sigaddset(&set, SIGTERM);
-  sigprocmask(SIG_BLOCK, &set, NULL);
+  pthread_sigmask(SIG_BLOCK, &set, NULL);
   g_autofree char *system_dir = g_build_filename(options->home, "data", NULL);
   g_autoptr(AinInstance) instance = ain_instance_acquire(system_dir, error);
   int signal_number = 0;

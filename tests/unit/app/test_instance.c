@@ -135,7 +135,7 @@ static void test_listener_is_found(void) {
 static void test_stop(void) {
   g_autoptr(GError) error = NULL;
   pid_t willing = run("exec sleep 60");
-  g_assert_true(ain_instance_stop(willing, 5 * G_USEC_PER_SEC, &error)); /* gone, though not yet reaped */
+  g_assert_true(ain_instance_stop(willing, 5000000, &error)); /* gone, though not yet reaped */
   g_assert_no_error(error);
   int status = 0;
   g_assert_cmpint(waitpid(willing, &status, 0), ==, willing);

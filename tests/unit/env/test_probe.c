@@ -83,8 +83,8 @@ static void test_hanging_interpreter_is_killed(void) {
   g_autofree char *python = folder_program(folder, "python", body);
   g_autofree char *child = g_build_filename(folder, "child", NULL);
   gint64 before = ain_loop_now();
-  expect_refusal_within(python, 400 * 1000, "did not answer within 0.4 s");
-  g_assert_cmpint(ain_loop_now() - before, <, 3 * G_USEC_PER_SEC);
+  expect_refusal_within(python, 400000, "did not answer within 0.4 s");
+  g_assert_cmpint(ain_loop_now() - before, <, 3000000);
   g_autofree char *pid = NULL;
   g_assert_true(g_file_get_contents(child, &pid, NULL, NULL));
   /* Killed; its reaper may need a moment. */
@@ -113,7 +113,7 @@ static void test_left_over_child_does_not_delay(void) {
   gint64 before = ain_loop_now();
   g_autoptr(AinInterpreter) interpreter = ain_env_probe(python, AIN_BOOTSTRAP, NULL, NULL, &error);
   g_assert_no_error(error);
-  g_assert_cmpint(ain_loop_now() - before, <, 5 * G_USEC_PER_SEC);
+  g_assert_cmpint(ain_loop_now() - before, <, 5000000);
   folder_free(folder);
 }
 

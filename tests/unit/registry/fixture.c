@@ -9,15 +9,18 @@
 
 #define WAIT_SECONDS 60
 
+pthread_mutex_t fixture_lock = PTHREAD_MUTEX_INITIALIZER;
+pthread_cond_t fixture_changed = PTHREAD_COND_INITIALIZER;
+
 static Fixture *logging; /* the one that gets the log; set while no other thread runs */
 
 static void take_log(const char *domain, GLogLevelFlags level, const char *message, gpointer data) {
   (void)domain;
   (void)level;
   (void)data;
-  pthread_mutex_lock(&logging->lock);
+  pthread_mutex_lock(&fixture_lock);
   g_string_append_printf(logging->log, "%s\n", message);
-  pthread_mutex_unlock(&logging->lock);
+  pthread_mutex_unlock(&fixture_lock);
 }
 
 static gboolean never_fatal(const char *domain, GLogLevelFlags level, const char *message, gpointer data) {
@@ -34,7 +37,7 @@ static void end_proof(gpointer data) {
   Held *held = data;
   Fixture *f = logging;
   g_autoptr(GError) error = NULL;
-  pthread_mutex_lock(&f->lock);
+  pthread_mutex_lock(&fixture_lock);
   f->running--;
   if (f->fail_code != 0) {
     error = g_error_new(AIN_ERROR, f->fail_code, "the model raised RuntimeError: told to fail");
@@ -42,7 +45,7 @@ static void end_proof(gpointer data) {
     held->model->dtype = f->dtype;
     held->model->writes_input = f->writes_input;
   }
-  pthread_mutex_unlock(&f->lock);
+  pthread_mutex_unlock(&fixture_lock);
   held->done(error, held->data);
   ain_model_unref(held->model);
   g_free(held);
@@ -63,27 +66,30 @@ static void prove(gpointer prover, AinModel *model, AinProveDone done, gpointer 
   held->model = ain_model_ref(model);
   held->done = done;
   held->data = data;
-  pthread_mutex_lock(&f->lock);
+  pthread_mutex_lock(&fixture_lock);
   f->proofs++;
   f->running++;
   f->most_running = MAX(f->most_running, f->running);
   ProveMode mode = f->mode;
   if (mode == PROVE_HELD) {
-    g_queue_push_tail(&f->held, held);
+    g_queue_push_tail(&f->held, g_steal_pointer(&held));
   }
-  pthread_cond_broadcast(&f->changed);
-  pthread_mutex_unlock(&f->lock);
+  pthread_cond_broadcast(&fixture_changed);
+  pthread_mutex_unlock(&fixture_lock);
+  if (held == NULL) {
+    return;
+  }
   if (mode == PROVE_AT_ONCE) {
     end_proof(held);
-  } else if (mode == PROVE_SOON) {
+  } else {
     ain_loop_post(f->loop, end_proof, held);
   }
 }
 
 void fixture_release(Fixture *f) {
-  pthread_mutex_lock(&f->lock);
+  pthread_mutex_lock(&fixture_lock);
   Held *held = g_queue_pop_head(&f->held);
-  pthread_mutex_unlock(&f->lock);
+  pthread_mutex_unlock(&fixture_lock);
   g_assert_nonnull(held);
   fixture_call(f, end_proof, held);
 }
@@ -93,9 +99,9 @@ void fixture_release(Fixture *f) {
 
 static void retire(AinModel *model, gpointer data) {
   Fixture *f = data;
-  pthread_mutex_lock(&f->lock);
+  pthread_mutex_lock(&fixture_lock);
   g_ptr_array_add(f->retired, g_strdup_printf("%s:%" G_GUINT64_FORMAT, model->id, model->generation));
-  pthread_mutex_unlock(&f->lock);
+  pthread_mutex_unlock(&fixture_lock);
 }
 
 static void *run_loop(void *data) {
@@ -135,8 +141,6 @@ void fixture_init(Fixture *f) {
   f->root = g_dir_make_tmp("ain-registry-XXXXXX", &error);
   g_assert_no_error(error);
   f->models = g_build_filename(f->root, "models", NULL);
-  pthread_mutex_init(&f->lock, NULL);
-  pthread_cond_init(&f->changed, NULL);
   f->mode = PROVE_SOON;
   f->dtype = AIN_DTYPE_FLOAT32;
   f->log = g_string_new(NULL);
@@ -153,8 +157,6 @@ void fixture_clear(Fixture *f) {
   fixture_close(f);
   ain_file_remove_tree(f->root, &error);
   g_assert_no_error(error);
-  pthread_mutex_destroy(&f->lock);
-  pthread_cond_destroy(&f->changed);
   g_string_free(f->log, TRUE);
   g_ptr_array_unref(f->retired);
   g_free(f->root);
@@ -203,6 +205,7 @@ static void list_folder(const char *path, const char *prefix, GPtrArray *names) 
   while (directory != NULL && (name = g_dir_read_name(directory)) != NULL) {
     if (strcmp(name, ".staging") == 0) {
       g_autofree char *staging = g_build_filename(path, name, NULL);
+      g_ptr_array_add(names, g_strdup(name));
       list_folder(staging, ".staging/", names);
     } else {
       g_ptr_array_add(names, g_strconcat(prefix, name, NULL));
@@ -222,11 +225,11 @@ char *fixture_files(Fixture *f) {
  */
 
 /* TRUE while there is time. */
-static gboolean wait_change(Fixture *f) {
+static gboolean wait_change(void) {
   struct timespec until;
   clock_gettime(CLOCK_REALTIME, &until);
   until.tv_sec += WAIT_SECONDS;
-  return pthread_cond_timedwait(&f->changed, &f->lock, &until) == 0;
+  return pthread_cond_timedwait(&fixture_changed, &fixture_lock, &until) == 0;
 }
 
 typedef struct {
@@ -238,33 +241,31 @@ typedef struct {
 
 static void run_call(gpointer data) {
   Call *call = data;
-  Fixture *f = call->fixture;
   call->func(call->data);
-  pthread_mutex_lock(&f->lock);
+  pthread_mutex_lock(&fixture_lock);
   call->done = TRUE;
-  pthread_cond_broadcast(&f->changed);
-  pthread_mutex_unlock(&f->lock);
+  pthread_cond_broadcast(&fixture_changed);
+  pthread_mutex_unlock(&fixture_lock);
 }
 
 void fixture_call(Fixture *f, AinLoopFunc func, gpointer data) {
   Call call = { f, func, data, FALSE };
   ain_loop_post(f->loop, run_call, &call);
-  pthread_mutex_lock(&f->lock);
+  pthread_mutex_lock(&fixture_lock);
   while (!call.done) {
-    g_assert_true(wait_change(f));
+    g_assert_true(wait_change());
   }
-  pthread_mutex_unlock(&f->lock);
+  pthread_mutex_unlock(&fixture_lock);
 }
 
 static void on_registered(AinModel *model, const GError *error, gpointer data) {
   Outcome *outcome = data;
-  Fixture *f = outcome->fixture;
-  pthread_mutex_lock(&f->lock);
+  pthread_mutex_lock(&fixture_lock);
   outcome->calls++;
   outcome->model = model == NULL ? NULL : ain_model_ref(model);
   outcome->error = error == NULL ? NULL : g_error_copy(error);
-  pthread_cond_broadcast(&f->changed);
-  pthread_mutex_unlock(&f->lock);
+  pthread_cond_broadcast(&fixture_changed);
+  pthread_mutex_unlock(&fixture_lock);
 }
 
 static void on_dropped(const GError *error, gpointer data) {
@@ -319,19 +320,18 @@ Outcome *fixture_prove(Fixture *f, const char *id) {
 }
 
 Outcome *fixture_wait(Outcome *outcome) {
-  Fixture *f = outcome->fixture;
-  pthread_mutex_lock(&f->lock);
+  pthread_mutex_lock(&fixture_lock);
   while (outcome->calls == 0) {
-    g_assert_true(wait_change(f));
+    g_assert_true(wait_change());
   }
-  pthread_mutex_unlock(&f->lock);
+  pthread_mutex_unlock(&fixture_lock);
   return outcome;
 }
 
 gboolean fixture_is_done(Outcome *outcome) {
-  pthread_mutex_lock(&outcome->fixture->lock);
+  pthread_mutex_lock(&fixture_lock);
   gboolean done = outcome->calls > 0;
-  pthread_mutex_unlock(&outcome->fixture->lock);
+  pthread_mutex_unlock(&fixture_lock);
   return done;
 }
 
@@ -344,11 +344,11 @@ void outcome_free(Outcome *outcome) {
 }
 
 void fixture_wait_proofs(Fixture *f, guint n) {
-  pthread_mutex_lock(&f->lock);
+  pthread_mutex_lock(&fixture_lock);
   while (f->proofs < n) {
-    g_assert_true(wait_change(f));
+    g_assert_true(wait_change());
   }
-  pthread_mutex_unlock(&f->lock);
+  pthread_mutex_unlock(&fixture_lock);
 }
 
 static void do_lookup(gpointer data) {
@@ -389,14 +389,14 @@ char *fixture_list(Fixture *f) {
 }
 
 gboolean fixture_logged(Fixture *f, const char *part) {
-  pthread_mutex_lock(&f->lock);
+  pthread_mutex_lock(&fixture_lock);
   gboolean found = strstr(f->log->str, part) != NULL;
-  pthread_mutex_unlock(&f->lock);
+  pthread_mutex_unlock(&fixture_lock);
   return found;
 }
 
 void fixture_clear_log(Fixture *f) {
-  pthread_mutex_lock(&f->lock);
+  pthread_mutex_lock(&fixture_lock);
   g_string_truncate(f->log, 0);
-  pthread_mutex_unlock(&f->lock);
+  pthread_mutex_unlock(&fixture_lock);
 }

@@ -12,6 +12,10 @@ typedef enum {
   PROVE_HELD,    /* answers when fixture_release() is called */
 } ProveMode;
 
+/* Not in the fixture: an outcome may be looked at after it. */
+extern pthread_mutex_t fixture_lock;
+extern pthread_cond_t fixture_changed;
+
 typedef struct Held {
   AinModel *model;
   AinProveDone done;
@@ -24,9 +28,7 @@ typedef struct {
   AinLoop *loop;
   AinRegistry *registry;
   pthread_t thread;
-  pthread_mutex_t lock;
-  pthread_cond_t changed;
-  /* the prover; under lock */
+  /* the prover; under fixture_lock */
   ProveMode mode;
   int fail_code; /* 0: proofs succeed */
   AinDType dtype;
@@ -35,7 +37,7 @@ typedef struct {
   guint running;
   guint most_running;
   GQueue held;
-  /* under lock */
+  /* under fixture_lock */
   GString *log;
   GPtrArray *retired; /* "id:generation" */
 } Fixture;
@@ -79,7 +81,7 @@ void fixture_release(Fixture *f);
 
 AinModel *fixture_lookup(Fixture *f, const char *id, GError **error);
 char *fixture_list(Fixture *f); /* "id:state id:state" */
-/* Names in root/models, sorted, without .staging when that is empty. */
+/* Names in root/models and in its .staging, sorted. */
 char *fixture_files(Fixture *f);
 gboolean fixture_logged(Fixture *f, const char *part);
 void fixture_clear_log(Fixture *f);

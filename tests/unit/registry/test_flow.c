@@ -28,18 +28,30 @@ static void assert_files(Fixture *f, const char *expected) {
   g_assert_cmpstr(files, ==, expected);
 }
 
+/* For what an abandoned registration removes behind the scenes. */
+static void wait_files(Fixture *f, const char *expected) {
+  gint64 until = ain_loop_now() + (gint64)20 * G_USEC_PER_SEC;
+  g_autofree char *files = fixture_files(f);
+  while (strcmp(files, expected) != 0 && ain_loop_now() < until) {
+    g_usleep(1000);
+    g_free(files);
+    files = fixture_files(f);
+  }
+  g_assert_cmpstr(files, ==, expected);
+}
+
 static guint proofs(Fixture *f) {
-  pthread_mutex_lock(&f->lock);
+  pthread_mutex_lock(&fixture_lock);
   guint count = f->proofs;
-  pthread_mutex_unlock(&f->lock);
+  pthread_mutex_unlock(&fixture_lock);
   return count;
 }
 
 static void set_mode(Fixture *f, ProveMode mode, int fail_code) {
-  pthread_mutex_lock(&f->lock);
+  pthread_mutex_lock(&fixture_lock);
   f->mode = mode;
   f->fail_code = fail_code;
-  pthread_mutex_unlock(&f->lock);
+  pthread_mutex_unlock(&fixture_lock);
 }
 
 static void test_success(void) {
@@ -309,12 +321,12 @@ typedef struct {
 
 static void record(AinModel *model, const GError *error, gpointer data) {
   Outcome *outcome = data;
-  pthread_mutex_lock(&outcome->fixture->lock);
+  pthread_mutex_lock(&fixture_lock);
   outcome->calls++;
   outcome->model = model == NULL ? NULL : ain_model_ref(model);
   outcome->error = error == NULL ? NULL : g_error_copy(error);
-  pthread_cond_broadcast(&outcome->fixture->changed);
-  pthread_mutex_unlock(&outcome->fixture->lock);
+  pthread_cond_broadcast(&fixture_changed);
+  pthread_mutex_unlock(&fixture_lock);
 }
 static void record_drop(const GError *error, gpointer data) {
   record(NULL, error, data);
@@ -421,9 +433,7 @@ static void test_drop_during_proof(void) {
   assert_list(&f, "dlinear:loading");
   fixture_release(&f);
   assert_model(fixture_wait(second), "dlinear");
-  g_autoptr(Outcome) barrier = fixture_wait(fixture_register(&f, "dlinear", uri));
-  assert_model(barrier, "dlinear");
-  assert_files(&f, "dlinear");
+  wait_files(&f, "dlinear");
   fixture_clear(&f);
 }
 
@@ -548,7 +558,7 @@ static void test_too_many_wait(void) {
   fixture_wait_proofs(&f, 2);
   fixture_close(&f); /* with two proofs under way and the rest queued */
   for (guint i = 0; i < G_N_ELEMENTS(outcomes); i++) {
-    assert_error(fixture_wait(outcomes[i]), AIN_ERROR_CANCELLED, "stopping");
+    g_assert_error(fixture_wait(outcomes[i])->error, AIN_ERROR, AIN_ERROR_CANCELLED);
     outcome_free(outcomes[i]);
   }
   fixture_open(&f);
@@ -570,7 +580,7 @@ static void test_stop_at_any_time(void) {
     g_autoptr(Outcome) a = fixture_register(&f, "m-a", uri);
     g_autoptr(Outcome) b = fixture_register(&f, "m-b", uri);
     g_autoptr(Outcome) drop = fixture_drop(&f, "m-a");
-    g_usleep((round % 8) * 150);
+    g_usleep((gulong)(round % 8) * 150);
     fixture_close(&f);
     fixture_wait(a);
     fixture_wait(b);
@@ -578,12 +588,13 @@ static void test_stop_at_any_time(void) {
     fixture_open(&f);
     g_autofree char *list = fixture_list(&f);
     g_autofree char *files = fixture_files(&f);
-    g_assert_true(strcmp(files, "") == 0 || strcmp(files, "m-b") == 0);
-    g_assert_true(strcmp(list, "") == 0 || strcmp(list, "m-b:active") == 0);
-    g_assert_cmpint(strcmp(list, "") == 0, ==, strcmp(files, "") == 0);
-    if (b->error == NULL) {
-      g_assert_cmpstr(files, ==, "m-b");
-    }
+    g_assert_null(strstr(files, ".staging"));
+    g_assert_cmpint(strstr(list, "m-a:active") != NULL, ==, strstr(files, "m-a") != NULL);
+    g_assert_cmpint(strstr(list, "m-b:active") != NULL, ==, strstr(files, "m-b") != NULL);
+    g_assert_true(drop->error != NULL || strstr(files, "m-a") == NULL);
+    g_assert_true(b->error != NULL || strstr(files, "m-b") != NULL);
+    g_autoptr(Outcome) clean_a = fixture_wait(fixture_drop(&f, "m-a"));
+    g_assert_true(clean_a->error == NULL || clean_a->error->code == AIN_ERROR_MODEL_NOT_FOUND);
     g_autoptr(Outcome) clean = fixture_wait(fixture_drop(&f, "m-b"));
     g_assert_true(clean->error == NULL || clean->error->code == AIN_ERROR_MODEL_NOT_FOUND);
   }

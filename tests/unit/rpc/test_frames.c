@@ -161,7 +161,7 @@ static void test_every_byte_changed(void) {
     for (gsize at = 4; at < size; at++) {
       guint8 right = frame[at];
       for (gsize k = 0; k < G_N_ELEMENTS(changes) + 8; k++) {
-        guint8 wrong = k < 8 ? right ^ (guint8)(1U << k) : changes[k - 8];
+        guint8 wrong = (guint8)(k < 8 ? right ^ 1U << k : changes[k - 8]);
         frame[at] = wrong;
         refused += decode_copy(frame + 4, size - 4) ? 0 : 1;
         tried++;

@@ -1,5 +1,6 @@
 /* Workers in a real interpreter with real PyTorch: forked and spawned, jobs of all sizes, deaths and lies. */
 #include "base/error.h"
+#include "base/fd.h"
 #include "runtime/runtime.h"
 
 #include <signal.h>
@@ -25,6 +26,7 @@ typedef struct {
 
 static const char *python;
 static char *libpython;
+static char *work_dir;
 
 static void make_models(void) {
   g_autoptr(GError) error = NULL;
@@ -60,10 +62,11 @@ static void fixture_init(Fixture *f, gboolean forking, gboolean embedding) {
   f->loop = ain_loop_new(1, &error);
   g_assert_no_error(error);
   AinRuntimeConfig config = { .lib_dir = AIN_TEST_LIB,
-                              .work_dir = "/tmp",
+                              .work_dir = work_dir,
                               .python = python,
                               .libpython = embedding ? libpython : NULL,
-                              .fork = forking };
+                              .fork = forking,
+                              .sandbox = TRUE };
   f->runtime = ain_runtime_new(f->loop, &config, &error);
   g_assert_no_error(error);
   ain_runtime_start(f->runtime);
@@ -293,7 +296,10 @@ int main(int argc, char **argv) {
   g_test_add_func("/runtime/proof/wrong-shape", test_proof_refuses_a_wrong_shape);
   g_test_add_func("/runtime/kept-input", test_kept_input_is_seen);
   g_test_add_func("/runtime/prototype-dies", test_death_of_the_prototype);
+  work_dir = g_dir_make_tmp("ain-runtime-XXXXXX", NULL);
   int status = g_test_run();
+  g_assert_true(ain_file_remove_tree(work_dir, NULL));
+  g_free(work_dir);
   g_free(libpython);
   return status;
 }

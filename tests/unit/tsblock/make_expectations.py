@@ -47,7 +47,9 @@ def main() -> None:
             cells = ",\n  ".join(cell(v, column["type"]) for v in column["values"]) or "{ 0 }"
             lines.append(f"static const Cell cells_{number}_{index}[] = {{\n  {cells}\n}};")
             columns.append(f"{{ {column['type_code']}, {column['encoding']}, cells_{number}_{index} }}")
-        lines.append(f"static const ExpectedColumn columns_{number}[] = {{ {', '.join(columns) or '{ 0 }'} }};")
+        lines.append(
+            f"static const ExpectedColumn columns_{number}[] = {{ {', '.join(columns) or '{ 0 }'} }};"
+        )
         table.append(
             f'  {{ "{fixture["file"]}", {fixture["position_count"]}, {fixture["time_encoding"]}, '
             f"{len(columns)}, time_{number}, columns_{number} }},"

@@ -170,7 +170,7 @@ static void test_sizes(void) {
   g_assert_cmpuint(ain_tsblock_encoded_size(NULL, 0, 0), ==, 10);
   g_assert_cmpuint(ain_tsblock_encoded_size(NULL, 0, 3), ==, 34);
   g_assert_cmpuint(ain_tsblock_encoded_size(doubles, 1, (guint32)G_MAXINT32), ==,
-                   4 + 1 + 4 + 2 + 2 + 2 * 8 * (gsize)G_MAXINT32);
+                   4 + 1 + 4 + 2 + 2 + (gsize)G_MAXINT32 * 16);
   g_assert_cmpuint(ain_tsblock_encoded_size(doubles, 1, (guint32)G_MAXINT32 + 1), ==, 0);
   g_assert_cmpuint(ain_tsblock_encoded_size(doubles, sizeof doubles, (guint32)G_MAXINT32), ==,
                    4 + 4 + 1 + 1 + 3 * sizeof doubles + 8 * (gsize)G_MAXINT32 * (sizeof doubles + 1));

@@ -56,9 +56,8 @@ static void assert_text_column(const AinTsColumn *column, const Cell *cells, gui
     }
     g_assert_cmpuint(length, ==, strlen(cells[row].hex) / 2);
     for (guint32 i = 0; i < length; i++) {
-      g_assert_cmpint(at[i], ==,
-                      g_ascii_xdigit_value(cells[row].hex[2 * i]) * 16
-                          + g_ascii_xdigit_value(cells[row].hex[2 * i + 1]));
+      const char *hex = cells[row].hex + 2 * (gsize)i;
+      g_assert_cmpint(at[i], ==, g_ascii_xdigit_value(hex[0]) * 16 + g_ascii_xdigit_value(hex[1]));
     }
   }
 }
@@ -153,14 +152,14 @@ static void test_every_prefix_is_refused(void) {
   }
 }
 
-/* Every byte: all 256 values in the small fixtures, the telling ones in the others. */
+/* Every byte: all 256 values in the small fixtures, a few in the others. */
 static void test_every_mutation_parses_or_fails(void) {
   static const guint8 few[] = { 0xff, 0x01, 0x7f, 0x80, 0x04, 0x05 };
   guint counts[2] = { 0, 0 };
   for (guint i = 0; i < G_N_ELEMENTS(expectations); i++) {
     gsize size;
     g_autofree guint8 *data = load(expectations[i].file, &size);
-    guint n_values = size <= 400 ? 256 : size <= 4000 ? G_N_ELEMENTS(few) : 1;
+    guint n_values = size <= 100 ? 256 : size <= 4000 ? G_N_ELEMENTS(few) : 1;
     for (gsize at = 0; at < size; at++) {
       guint8 original = data[at];
       for (guint value = 0; value < n_values; value++) {

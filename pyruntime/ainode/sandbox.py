@@ -1,0 +1,45 @@
+"""What a worker may touch once it runs user code: its interpreter, its model, its shared memory, a private folder."""
+
+import os
+import shutil
+import sys
+import tempfile
+from typing import List
+
+import _ainode
+
+#: System files that NumPy, PyTorch and the C library read at any time.
+_SYSTEM = [
+    "/usr", "/lib", "/lib64", "/lib32", "/opt", "/etc/ld.so.cache", "/etc/localtime", "/etc/timezone", "/etc/ssl", "/etc/mime.types",
+    "/proc", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm", "/dev/null", "/dev/zero", "/dev/urandom", "/dev/random",
+]  # fmt: skip
+_DEVICES = ["/dev/null", "/dev/nvidiactl", "/dev/nvidia-uvm", *(f"/dev/nvidia{index}" for index in range(16))]
+#: Folders that libraries write to, pointed at the private one.
+_HOMES = ("HOME", "XDG_CACHE_HOME", "HF_HOME", "TORCHINDUCTOR_CACHE_DIR", "TMPDIR", "MPLCONFIGDIR", "NUMBA_CACHE_DIR")
+
+HINT = (
+    "the sandbox of the AINode forbids it: a model may read its own folder and the Python environment (more folders: "
+    "ain_worker_read_paths), and may not use the network or start programs (ain_worker_sandbox=off allows all)"
+)
+
+
+def private_folder() -> str:
+    """A folder of this worker alone, below the current directory; removed by the next worker once its owner is gone."""
+    base = os.getcwd()
+    for name in os.listdir(base):
+        if name.startswith("worker-"):
+            owner = name.split("-")[1]
+            if not os.path.exists(f"/proc/{owner}"):
+                shutil.rmtree(os.path.join(base, name), ignore_errors=True)
+    return tempfile.mkdtemp(prefix=f"worker-{os.getpid()}-", dir=base)
+
+
+def enter(model_directory: str, read_paths: List[str]) -> str:
+    """Shuts this process in; returns one line that says what the kernel could apply. OSError: it refused."""
+    private = private_folder()
+    for name in _HOMES:
+        os.environ[name] = private
+    readable = {*_SYSTEM, sys.prefix, sys.base_prefix, sys.exec_prefix, model_directory, *read_paths}
+    readable.update(path for path in sys.path if path and os.path.exists(path))
+    readable.update(os.path.realpath(path) for path in list(readable))
+    return _ainode.enter_sandbox(sorted(readable), [private, *_DEVICES])

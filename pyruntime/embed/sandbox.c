@@ -1,0 +1,279 @@
+#include "sandbox.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/audit.h>
+#include <linux/filter.h>
+#include <linux/landlock.h>
+#include <linux/seccomp.h>
+#include <sched.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* Rights and fields that are younger than the headers of the oldest distribution we build on. */
+#define FS_REFER (1ULL << 13)
+#define FS_TRUNCATE (1ULL << 14)
+#define FS_IOCTL_DEV (1ULL << 15)
+#define NET_BIND_TCP (1ULL << 0)
+#define NET_CONNECT_TCP (1ULL << 1)
+#define SCOPE_ABSTRACT_UNIX (1ULL << 0)
+#define SCOPE_SIGNAL (1ULL << 1)
+
+typedef struct {
+  uint64_t handled_access_fs;
+  uint64_t handled_access_net;
+  uint64_t scoped;
+} RulesetAttributes;
+
+#define FS_READ (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_READ_DIR)
+#define FS_FILE_ONLY                                                                                         \
+  (LANDLOCK_ACCESS_FS_EXECUTE | LANDLOCK_ACCESS_FS_READ_FILE | LANDLOCK_ACCESS_FS_WRITE_FILE | FS_TRUNCATE   \
+   | FS_IOCTL_DEV)
+#define FS_ALL_V1 ((1ULL << 13) - 1)
+
+static uint64_t handled_files(int abi) {
+  uint64_t handled = FS_ALL_V1;
+  if (abi >= 2) {
+    handled |= FS_REFER;
+  }
+  if (abi >= 3) {
+    handled |= FS_TRUNCATE;
+  }
+  if (abi >= 5) {
+    handled |= FS_IOCTL_DEV;
+  }
+  return handled;
+}
+
+static bool allow_path(int ruleset, const AinSandboxPath *path, uint64_t handled) {
+  struct landlock_path_beneath_attr rule = { .parent_fd = open(path->path, O_PATH | O_CLOEXEC) };
+  struct stat info;
+  if (rule.parent_fd < 0) {
+    return true; /* not there: nothing to allow */
+  }
+  rule.allowed_access = path->writable ? handled : (FS_READ & handled);
+  if (fstat(rule.parent_fd, &info) == 0 && !S_ISDIR(info.st_mode)) {
+    rule.allowed_access &= FS_FILE_ONLY; /* rights of folders on a file are refused by the kernel */
+  }
+  bool added = syscall(SYS_landlock_add_rule, ruleset, LANDLOCK_RULE_PATH_BENEATH, &rule, 0) == 0;
+  close(rule.parent_fd);
+  return added;
+}
+
+/* Returns the ABI in force, 0 when the kernel has none, -1 when it refused. */
+static int restrict_files(const AinSandboxPath *paths, size_t count) {
+  int abi = (int)syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION);
+  if (abi <= 0) {
+    return 0;
+  }
+  RulesetAttributes attributes = { .handled_access_fs = handled_files(abi) };
+  size_t size = sizeof attributes.handled_access_fs;
+  if (abi >= 4) {
+    attributes.handled_access_net = NET_BIND_TCP | NET_CONNECT_TCP;
+    size = offsetof(RulesetAttributes, scoped);
+  }
+  if (abi >= 6) {
+    attributes.scoped = SCOPE_ABSTRACT_UNIX | SCOPE_SIGNAL;
+    size = sizeof attributes;
+  }
+  int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attributes, size, 0);
+  bool good = ruleset >= 0;
+  for (size_t i = 0; good && i < count; i++) {
+    good = allow_path(ruleset, &paths[i], attributes.handled_access_fs);
+  }
+  good = good && syscall(SYS_landlock_restrict_self, ruleset, 0) == 0;
+  if (ruleset >= 0) {
+    close(ruleset);
+  }
+  return good ? abi : -1;
+}
+
+/* --- seccomp
+ * ------------------------------------------------------------------------------------------------- */
+
+#if defined(__x86_64__)
+#define OUR_ARCH AUDIT_ARCH_X86_64
+#elif defined(__aarch64__)
+#define OUR_ARCH AUDIT_ARCH_AARCH64
+#endif
+
+#define MAX_FILTER 256
+#define X32_BIT 0x40000000U
+
+typedef struct {
+  struct sock_filter code[MAX_FILTER];
+  unsigned short length;
+} Filter;
+
+static void emit(Filter *filter, struct sock_filter instruction) {
+  if (filter->length < MAX_FILTER) {
+    filter->code[filter->length++] = instruction;
+  }
+}
+
+static void load(Filter *filter, size_t offset) {
+  emit(filter, (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, (uint32_t)offset));
+}
+
+static void answer(Filter *filter, uint32_t action) {
+  emit(filter, (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, action));
+}
+
+/* The accumulator holds the number of the call. */
+static void refuse_with(Filter *filter, long number, int error) {
+  emit(filter, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 1));
+  answer(filter, SECCOMP_RET_ERRNO | (uint32_t)error);
+}
+
+#define LOW_WORD(argument) (offsetof(struct seccomp_data, args) + (argument) * sizeof(uint64_t))
+
+/* Refuses the call unless the low word of an argument is one of two values; reloads the number afterwards. */
+static void refuse_unless(Filter *filter, long number, unsigned argument, uint32_t first, uint32_t second) {
+  emit(filter, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 5));
+  load(filter, LOW_WORD(argument));
+  emit(filter, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, first, 2, 0));
+  emit(filter, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, second, 1, 0));
+  answer(filter, SECCOMP_RET_ERRNO | EPERM);
+  load(filter, offsetof(struct seccomp_data, nr));
+}
+
+/* Refuses the call when any of the bits is set in the low word of an argument. */
+static void refuse_bits(Filter *filter, long number, unsigned argument, uint32_t bits) {
+  emit(filter, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (uint32_t)number, 0, 4));
+  load(filter, LOW_WORD(argument));
+  emit(filter, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, bits, 0, 1));
+  answer(filter, SECCOMP_RET_ERRNO | EPERM);
+  load(filter, offsetof(struct seccomp_data, nr));
+}
+
+/* What a model has no business with: the network, programs, other processes, the kernel's larger doors. */
+static const long refused[] = {
+  SYS_socket,
+  SYS_connect,
+  SYS_bind,
+  SYS_listen,
+  SYS_accept,
+  SYS_accept4,
+  SYS_execve,
+  SYS_execveat,
+  SYS_ptrace,
+  SYS_process_vm_readv,
+  SYS_process_vm_writev,
+  SYS_tkill,
+  SYS_mount,
+  SYS_umount2,
+  SYS_pivot_root,
+  SYS_chroot,
+  SYS_setns,
+  SYS_unshare,
+  SYS_add_key,
+  SYS_request_key,
+  SYS_keyctl,
+  SYS_bpf,
+  SYS_perf_event_open,
+  SYS_userfaultfd,
+  SYS_init_module,
+  SYS_finit_module,
+  SYS_delete_module,
+  SYS_kexec_load,
+  SYS_reboot,
+  SYS_swapon,
+  SYS_swapoff,
+  SYS_open_by_handle_at,
+  SYS_name_to_handle_at,
+  SYS_rt_sigqueueinfo,
+  SYS_rt_tgsigqueueinfo,
+  SYS_kcmp,
+  SYS_acct,
+  SYS_quotactl,
+  SYS_settimeofday,
+  SYS_clock_settime,
+  SYS_sethostname,
+  SYS_setdomainname,
+#ifdef SYS_io_uring_setup
+  SYS_io_uring_setup,
+  SYS_io_uring_enter,
+  SYS_io_uring_register,
+#endif
+#ifdef SYS_pidfd_open
+  SYS_pidfd_open,
+#endif
+#ifdef SYS_pidfd_getfd
+  SYS_pidfd_getfd,
+#endif
+#ifdef SYS_pidfd_send_signal
+  SYS_pidfd_send_signal,
+#endif
+#ifdef SYS_open_tree
+  SYS_open_tree,
+  SYS_move_mount,
+  SYS_fsopen,
+  SYS_fsmount,
+  SYS_fsconfig,
+  SYS_fspick,
+#endif
+};
+
+#define NAMESPACE_FLAGS                                                                                      \
+  ((uint32_t)(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID     \
+              | CLONE_NEWNET))
+
+static void build_filter(Filter *filter) {
+  uint32_t self = (uint32_t)getpid();
+  load(filter, offsetof(struct seccomp_data, arch));
+  emit(filter, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, OUR_ARCH, 1, 0));
+  answer(filter, SECCOMP_RET_KILL_PROCESS);
+  load(filter, offsetof(struct seccomp_data, nr));
+#if defined(__x86_64__)
+  emit(filter, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_BIT, 0, 1));
+  answer(filter, SECCOMP_RET_ERRNO | ENOSYS);
+#endif
+  for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+    refuse_with(filter, refused[i], EPERM);
+  }
+  refuse_unless(filter, SYS_kill, 0, self, self);
+  refuse_unless(filter, SYS_tgkill, 0, self, self); /* abort() and raise() signal their own process */
+  refuse_unless(filter, SYS_prlimit64, 0, 0, self);
+  refuse_bits(filter, SYS_clone, 0, NAMESPACE_FLAGS);
+#ifdef SYS_clone3
+  refuse_with(filter, SYS_clone3, ENOSYS); /* its flags cannot be seen; the C library falls back to clone */
+#endif
+  answer(filter, SECCOMP_RET_ALLOW);
+}
+
+static bool restrict_calls(void) {
+  Filter filter = { .length = 0 };
+  build_filter(&filter);
+  struct sock_fprog program = { .len = filter.length, .filter = filter.code };
+  if (filter.length >= MAX_FILTER) {
+    errno = E2BIG;
+    return false;
+  }
+  return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0;
+}
+
+bool ain_sandbox_enter(const AinSandboxPath *paths, size_t count, char *applied, size_t size) {
+  if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
+    snprintf(applied, size, "no_new_privs was refused: %s", strerror(errno));
+    return false;
+  }
+  int landlock = restrict_files(paths, count);
+  if (landlock < 0) {
+    snprintf(applied, size, "Landlock was refused: %s", strerror(errno));
+    return false;
+  }
+  bool calls = restrict_calls();
+  if (!calls && errno != ENOSYS && errno != EINVAL) {
+    snprintf(applied, size, "seccomp was refused: %s", strerror(errno));
+    return false;
+  }
+  snprintf(applied, size, "no_new_privs, %s, %s",
+           landlock > 0 ? "Landlock" : "no Landlock in this kernel (files are open)",
+           calls ? "seccomp" : "no seccomp in this kernel (network and programs are open)");
+  return true;
+}

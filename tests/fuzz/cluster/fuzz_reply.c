@@ -1,0 +1,18 @@
+/* The reply check, and the generated reader behind it, against arbitrary bytes: whatever the check lets pass,
+ * the reader must read to the end without an error (test_reply_read asserts it). First byte: method and
+ * protocol. */
+#include "protocol/types.h"
+#include "replies.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+  ain_protocol_register_types();
+  if (size > 0) {
+    AinSlice frame = { data + 1, size - 1 };
+    (void)test_reply_read((AinReplyKind)(data[0] / 2 % AIN_REPLY_KINDS), frame, data[0] % 2 == 1, NULL);
+  }
+  return 0;
+}

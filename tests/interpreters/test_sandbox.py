@@ -1,0 +1,95 @@
+"""The sandbox of a worker, tried from inside: what it must deny is denied, what models need still works."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LIB = Path(os.environ.get("AIN_TEST_BUILD", ROOT / "build" / "release")) / "lib"
+
+# Runs in an interpreter of its own; prints one JSON object: what was tried -> "allowed" or the error's name.
+PROBE = """
+import importlib.machinery, importlib.util, json, os, signal, socket, subprocess, sys, threading
+module, package, model, private = sys.argv[1:5]
+sys.path.insert(0, package)
+spec = importlib.util.spec_from_file_location("_ainode", module, loader=importlib.machinery.ExtensionFileLoader("_ainode", module))
+sys.modules["_ainode"] = importlib.util.module_from_spec(spec); spec.loader.exec_module(sys.modules["_ainode"])
+os.chdir(private)
+from ainode import sandbox
+applied = sandbox.enter(model, [])
+outcome = {"applied": applied}
+def attempt(name, action):
+    try:
+        action()
+        outcome[name] = "allowed"
+    except BaseException as error:
+        outcome[name] = type(error).__name__
+def thread():
+    worker = threading.Thread(target=lambda: None); worker.start(); worker.join()
+attempt("read model", lambda: open(os.path.join(model, "model.pt")).read())
+attempt("read elsewhere", lambda: open(os.path.join(os.path.dirname(model), "secret")).read())
+attempt("write model", lambda: open(os.path.join(model, "model.pt"), "w"))
+attempt("write private", lambda: open(os.path.join(os.environ["HOME"], "x"), "w").write("x"))
+attempt("list elsewhere", lambda: os.listdir(os.path.dirname(model)))
+attempt("internet socket", lambda: socket.socket(socket.AF_INET))
+attempt("udp socket", lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+attempt("unix socket", lambda: socket.socket(socket.AF_UNIX))
+attempt("socket pair", lambda: socket.socketpair())
+attempt("start a program", lambda: subprocess.run(["/bin/true"], check=True))
+attempt("signal the parent", lambda: os.kill(os.getppid(), 0))
+attempt("signal itself", lambda: os.kill(os.getpid(), 0))
+attempt("pidfd of the parent", lambda: os.pidfd_open(os.getppid()))
+attempt("a thread", thread)
+attempt("import numpy", lambda: __import__("numpy").ones(3).sum())
+attempt("memfd", lambda: os.memfd_create("x"))
+print(json.dumps(outcome))
+"""
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    base = tmp_path_factory.mktemp("sandbox")
+    model, private = base / "model", base / "private"
+    model.mkdir()
+    private.mkdir()
+    (model / "model.pt").write_text("weights")
+    (base / "secret").write_text("not yours")
+    python = os.environ.get("AIN_TEST_PYTHON", sys.executable)
+    run = subprocess.run(
+        [python, "-c", PROBE, LIB / "_ainode.abi3.so", ROOT / "pyruntime", model, private],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+    return json.loads(run.stdout.splitlines()[-1])
+
+
+def test_what_the_kernel_applied_is_said(outcome: dict[str, str]) -> None:
+    assert outcome["applied"].startswith("no_new_privs")
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    ["internet socket", "udp socket", "unix socket", "start a program", "signal the parent", "pidfd of the parent"],
+)
+def test_seccomp_denies(outcome: dict[str, str], attempt: str) -> None:
+    assert "seccomp" in outcome["applied"]
+    assert outcome[attempt] == "PermissionError"
+
+
+@pytest.mark.parametrize("attempt", ["read elsewhere", "write model", "list elsewhere"])
+def test_landlock_denies(outcome: dict[str, str], attempt: str) -> None:
+    """On a kernel without Landlock these are allowed, and the log line must say so."""
+    assert outcome[attempt] == ("PermissionError" if ", Landlock" in outcome["applied"] else "allowed")
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    ["read model", "write private", "socket pair", "signal itself", "a thread", "import numpy", "memfd"],
+)
+def test_models_can_still(outcome: dict[str, str], attempt: str) -> None:
+    assert outcome[attempt] == "allowed"
