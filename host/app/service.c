@@ -95,6 +95,7 @@ static const char *state_text(AinModelState state, gboolean lower) {
 }
 
 typedef struct {
+  AinRegistry *registry;
   AinSlice wanted; /* one id, or data NULL for all */
   gboolean lower;
   GArray *rows; /* AinModelRow; texts borrowed from the registry, unchanged until the reply is written */
@@ -106,7 +107,7 @@ static gboolean list_model(const char *id, AinCategory category, AinModelState s
   Listing *listing = data;
   if (listing->wanted.data == NULL || ain_slice_equal(listing->wanted, id)) {
     AinModelRow row = { .id = id,
-                        .type = "", /* as the official node shows user models */
+                        .type = ain_registry_type_of(listing->registry, id, listing->lower),
                         .category = category_text(category, listing->lower),
                         .state = state_text(state, listing->lower) };
     g_array_append_val(listing->rows, row);
@@ -117,7 +118,8 @@ static gboolean list_model(const char *id, AinCategory category, AinModelState s
 static void show_models(AinService *service, AinCall *call) {
   g_autoptr(GArray) rows = g_array_new(FALSE, TRUE, sizeof(AinModelRow));
   AinSlice wanted = ain_call_request(call)->model_id;
-  Listing listing = { .wanted = wanted.size > 0 ? wanted : (AinSlice){ NULL, 0 },
+  Listing listing = { .registry = service->parts.registry,
+                      .wanted = wanted.size > 0 ? wanted : (AinSlice){ NULL, 0 },
                       .lower = lower_case(service, call),
                       .rows = rows };
   ain_registry_visit(service->parts.registry, list_model, &listing);

@@ -47,6 +47,7 @@ typedef struct {
   gint64 worker_memory_bytes; /* 0 = no limit */
   gint64 drain_ms;
   gboolean batching;         /* requests that wait may run together */
+  gboolean official_numbers; /* built-ins answer as the official releases do where ours are right */
   char *worker_sandbox;      /* "on" or "off" */
   char *worker_read_paths;   /* separated by ':', or "" */
   char *worker_start_method; /* "fork" or "spawn" */

@@ -43,6 +43,7 @@ typedef struct {
   guint max_batch;     /* the slots hold this many samples of input_shape */
   gboolean prove;      /* run once on random data while loading and report findings */
   gint64 memory_bytes; /* RLIMIT_DATA of the worker; 0 = no limit */
+  gboolean official_numbers; /* built-ins: the numbers of the official releases */
 } AinWorkerSpec;
 
 typedef struct {

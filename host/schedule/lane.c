@@ -114,11 +114,11 @@ static Job *gather(AinLane *lane) {
   job->lane = lane;
   job->pieces = g_array_new(FALSE, TRUE, sizeof(Piece));
   guint32 room = batch_limit(lane);
-  guint32 rows = ((AinTask *)g_queue_peek_head(&lane->queue))->rows;
-  job->sample_size = (gsize)rows * (gsize)lane->model->input_shape[1] * ain_dtype_size(lane->model->dtype);
+  const AinTask *head = g_queue_peek_head(&lane->queue);
+  job->sample_size = (gsize)head->rows * (gsize)head->columns * ain_dtype_size(lane->model->dtype);
   while (room > 0 && !g_queue_is_empty(&lane->queue)) {
     AinTask *task = g_queue_peek_head(&lane->queue);
-    if (task->rows != rows) {
+    if (!ain_task_fits(task, head)) {
       break;
     }
     Piece piece = { .task = task, .first = task->next, .count = MIN(room, task->n_samples - task->next) };
@@ -254,8 +254,10 @@ static void start_job(AinLane *lane, Job *job) {
     .dtype = lane->model->dtype,
     .batch = job->n_samples,
     .rows = first->task->rows,
-    .columns = (guint32)lane->model->input_shape[1],
+    .columns = first->task->columns,
     .copy_input = lane->model->writes_input || lane->copy_input,
+    .options = first->task->options,
+    .output_length = first->task->output_length,
   };
   g_ptr_array_add(lane->jobs, job);
   job->slot = ain_slot_take(lane->worker, &shape, &error);
@@ -337,7 +339,12 @@ static void start_worker(AinLane *lane) {
     .output_shape = { model->output_shape[0], model->output_shape[1] },
     .max_batch = batch_limit(lane),
     .memory_bytes = lane->context->config.worker_memory_bytes,
+    .official_numbers = lane->context->config.official_numbers,
   };
+  if (ain_model_is_flexible(model)) { /* so large are the slots; larger requests get memory of their own */
+    spec.input_shape[0] = AIN_TASK_USUAL_ROWS;
+    spec.input_shape[1] = 1;
+  }
   lane->context->totals.workers++;
   lane->worker = ain_worker_start(lane->context->runtime, &spec, &worker_events, lane);
 }
