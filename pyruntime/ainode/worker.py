@@ -39,8 +39,10 @@ def make_handler(model: Model) -> Callable[[np.ndarray, Optional[str], int], Any
         try:
             return call(array, options, output_length)
         except BaseException as error:  # noqa: BLE001 - user code may even raise SystemExit
+            if isinstance(error, ModelError):
+                return describe(error)
             print_traceback(error)
-            return "the model raised " + describe(error) if not isinstance(error, ModelError) else describe(error)
+            return "the model raised " + describe(error)
 
     return handler
 

@@ -5,6 +5,7 @@ attributes) of one column, or for detectors label(rows, attributes) of the whole
 """
 
 import importlib
+import os
 import warnings
 from types import ModuleType
 from typing import Dict, Optional
@@ -89,6 +90,7 @@ def load(spec: Spec) -> Model:
     if spec.name not in MODULES:
         raise ModelError(f"this runtime knows no built-in model {spec.name!r}: lib/ holds files of different releases")
     module = module_of(spec.name)
+    os.environ.setdefault("JOBLIB_MULTIPROCESSING", "0")  # a worker starts no programs; joblib would warn of it
     try:
         module.load()
         if spec.official_numbers:
