@@ -9,11 +9,12 @@ import json
 import math
 import re
 import sys
-from typing import Any, Dict, Iterable, List, Optional, Sequence, Set, Tuple
+from collections.abc import Iterable, Sequence
+from typing import Any, Optional
 
 from ainode.model import ModelError
 
-#: Set by the host in every request of a built-in model: the family of the caller's release, "A" (2.0.1) to "H" (2.0.10).
+#: Set by the host in every request of a built-in: the family of the caller's release, "A" (2.0.1) to "H" (2.0.10).
 FAMILY_KEY = "ainode_family"
 
 #: From this family on (2.0.8) some defaults are others.
@@ -59,7 +60,9 @@ class Attribute:
             return self.value_of(stripped)
         except ValueError:
             suffix = " or none" if self.optional else ""
-            raise ModelError(f"Attribute {self.name} expect {self.allowed()}{suffix}, got {_show(text)} instead.") from None
+            raise ModelError(
+                f"Attribute {self.name} expect {self.allowed()}{suffix}, got {_show(text)} instead."
+            ) from None
 
     def default_for(self, family: str) -> Any:
         """The default in the release of that family."""
@@ -132,7 +135,7 @@ class Choice(Attribute):
     """One of several words. aliases: other spellings of them."""
 
     choices: Sequence[str] = ()
-    aliases: Sequence[Tuple[str, str]] = ()
+    aliases: Sequence[tuple[str, str]] = ()
 
     def allowed(self) -> str:
         """See Attribute."""
@@ -178,7 +181,7 @@ class Numbers(Attribute):
         count = f"{self.length} " if self.length else ""
         return f"a list of {count}{kind} between {self.low:g} and {self.high:g}, such as (1, 0, 0)"
 
-    def value_of(self, text: str) -> Tuple[Any, ...]:
+    def value_of(self, text: str) -> tuple[Any, ...]:
         """See Attribute."""
         inner = text
         if (text[:1], text[-1:]) in (("(", ")"), ("[", "]")) and len(text) > 1:
@@ -199,7 +202,7 @@ class Numbers(Attribute):
 
 Table = Sequence[Attribute]
 
-_reported: Set[str] = set()
+_reported: set[str] = set()
 
 
 def _report_unknown(names: Iterable[str], model: str, table: Table) -> None:
@@ -216,7 +219,7 @@ def _report_unknown(names: Iterable[str], model: str, table: Table) -> None:
         print(f"model {model} has no attribute {_show(name)}: it is ignored{hint}", file=sys.stderr, flush=True)
 
 
-def read_options(options: Optional[str]) -> Dict[str, str]:
+def read_options(options: Optional[str]) -> dict[str, str]:
     """The request's options as the host sends them: a JSON object of texts, or nothing."""
     fields = json.loads(options) if options else {}
     if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):
@@ -237,17 +240,20 @@ class Attributes:
         unknown = [name for name in given if name not in known]
         if unknown:
             _report_unknown(unknown, model, table)
-        self._values: Dict[str, Any] = {
+        self._values: dict[str, Any] = {
             attribute.name: (
-                attribute.parse(given[attribute.name]) if attribute.name in given else attribute.default_for(self.family)
+                attribute.parse(given[attribute.name])
+                if attribute.name in given
+                else attribute.default_for(self.family)
             )
             for attribute in table
         }
 
     def __getitem__(self, name: str) -> Any:
+        """The value of an attribute of the table."""
         return self._values[name]
 
-    def select(self, names: Iterable[str]) -> Dict[str, Any]:
+    def select(self, names: Iterable[str]) -> dict[str, Any]:
         """Those attributes as keyword arguments."""
         return {name: self._values[name] for name in names}
 
@@ -257,7 +263,7 @@ class Attributes:
         return self.family >= _LATER_FAMILY
 
 
-def table_rows(table: Table) -> List[Tuple[str, str, str]]:
+def table_rows(table: Table) -> list[tuple[str, str, str]]:
     """Name, default and what is allowed, as the documentation prints them."""
     rows = []
     for attribute in table:

@@ -9,7 +9,7 @@ import mmap
 import os
 import struct
 import warnings
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 import torch
 
@@ -37,7 +37,7 @@ def _map(path: str) -> mmap.mmap:
         os.close(fd)
 
 
-def _read_header(path: str, mapped: mmap.mmap) -> Tuple[Dict[str, Any], int]:
+def _read_header(path: str, mapped: mmap.mmap) -> tuple[dict[str, Any], int]:
     """The header and the offset at which the data begins."""
     (size,) = struct.unpack_from("<Q", mapped, 0)
     if size > _HEADER_MAX or size > len(mapped) - 8:
@@ -55,7 +55,7 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 48
 
 
-def _check_entry(path: str, name: str, entry: Any, room: int) -> Tuple[torch.dtype, List[int], int, int]:
+def _check_entry(path: str, name: str, entry: Any, room: int) -> tuple[torch.dtype, list[int], int, int]:
     """Type, shape and place of a tensor."""
     fields = entry if isinstance(entry, dict) else {}
     dtype, shape, offsets = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
@@ -73,7 +73,7 @@ def _check_entry(path: str, name: str, entry: Any, room: int) -> Tuple[torch.dty
     return _DTYPES[dtype], shape, begin, end
 
 
-def _view(mapped: mmap.mmap, dtype: torch.dtype, shape: List[int], begin: int, end: int) -> torch.Tensor:
+def _view(mapped: mmap.mmap, dtype: torch.dtype, shape: list[int], begin: int, end: int) -> torch.Tensor:
     if begin % torch.empty(0, dtype=dtype).element_size() != 0:
         return torch.frombuffer(bytearray(mapped[begin:end]), dtype=dtype).view(shape)
     with warnings.catch_warnings():
@@ -81,7 +81,7 @@ def _view(mapped: mmap.mmap, dtype: torch.dtype, shape: List[int], begin: int, e
         return torch.frombuffer(mapped, dtype=dtype, count=math.prod(shape), offset=begin).view(shape)
 
 
-def open_tensors(path: str) -> Dict[str, torch.Tensor]:
+def open_tensors(path: str) -> dict[str, torch.Tensor]:
     """All tensors of the file as float32. Those that are float32 in the file share its pages; do not write to them."""
     mapped = _map(path)
     header, start = _read_header(path, mapped)

@@ -1,11 +1,11 @@
-"""sundial: a decoder whose last state conditions a flow that turns noise into forecasts (Liu et al., Sundial, ICML 2025).
+"""sundial: a decoder whose last state conditions a flow that turns noise into forecasts (Liu et al., ICML 2025).
 
 Written from the published equations; reads the published files `config.json` and `model.safetensors`.
 """
 
 import math
 import os
-from typing import List, Optional, Tuple
+from typing import Optional
 
 import torch
 import torch.nn.functional as functional
@@ -41,7 +41,7 @@ _FLOW_EPSILON = 1e-6
 _TIME_WIDTH = 256
 _PROBE_ROWS = 672
 
-_Linear = Tuple[torch.Tensor, torch.Tensor]
+_Linear = tuple[torch.Tensor, torch.Tensor]
 
 
 class _Block:
@@ -136,7 +136,7 @@ class Sundial:
         """In normalised space: [n, rows] -> [n, samples, length]. When a step's forecast is too short, its median over
         the samples goes on as input."""
         cache: Cache = []
-        parts: List[torch.Tensor] = []
+        parts: list[torch.Tensor] = []
         missing = length
         while missing > 0:
             states = self.decoder(self._embed(values), cache)[:, -1]
@@ -148,7 +148,11 @@ class Sundial:
         return torch.cat(parts, dim=2)
 
     def generate(
-        self, series: torch.Tensor, length: int, samples: int = DEFAULT_SAMPLES, seed: Optional[int] = DEFAULT_SEED,
+        self,
+        series: torch.Tensor,
+        length: int,
+        samples: int = DEFAULT_SAMPLES,
+        seed: Optional[int] = DEFAULT_SEED,
         revin: bool = True,
     ) -> torch.Tensor:
         """[n, rows] in float64 -> [n, samples, length] in float64. seed None: other noise each time."""
@@ -163,7 +167,9 @@ class Sundial:
         mean = values.mean(dim=-1, keepdim=True)
         deviation = values.std(dim=-1, keepdim=True, unbiased=False) + _REVIN_EPSILON
         scaled = ((values - mean) / deviation).to(torch.float32)
-        return self._sample(scaled, length, samples, generator).to(torch.float64) * deviation[..., None] + mean[..., None]
+        return (
+            self._sample(scaled, length, samples, generator).to(torch.float64) * deviation[..., None] + mean[..., None]
+        )
 
 
 def load(spec: Spec) -> Model:
@@ -175,9 +181,8 @@ def load(spec: Spec) -> Model:
         choose_threads(lambda: network.decoder(network._embed(probe.to(torch.float32)), []))
 
     def generate(series: torch.Tensor, length: int, attributes: Attributes) -> torch.Tensor:
-        forecasts = network.generate(series, length, **{
-            "samples": attributes["num_samples"], "seed": attributes["seed"], "revin": attributes["revin"]
-        })
+        samples, seed = attributes["num_samples"], attributes["seed"]
+        forecasts = network.generate(series, length, samples, seed, attributes["revin"])
         if attributes["quantile"] is not None:
             return torch.quantile(forecasts, attributes["quantile"], dim=1)
         return forecasts.mean(dim=1)

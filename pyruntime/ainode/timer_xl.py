@@ -4,7 +4,6 @@ Written from the published equations; reads the published files `config.json` an
 """
 
 import os
-from typing import List, Tuple
 
 import torch
 import torch.nn.functional as functional
@@ -19,7 +18,7 @@ TABLE = (Boolean("revin", True),)
 _PROBE_TOKENS = 7  # of the run that chooses the number of threads: 672 rows
 
 
-def _statistics(values: torch.Tensor) -> Tuple[torch.Tensor, torch.Tensor]:
+def _statistics(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and unbiased deviation of every row. A constant window has the deviation 0, also one of a single value."""
     mean = values.mean(dim=-1, keepdim=True)
     if values.shape[-1] < 2:
@@ -36,7 +35,7 @@ class TimerXl:
         hidden = self.config.hidden
         self.embedding = weights.take("model.embed_layer.emb.weight", hidden, self.config.patch)
         self.decoder = Decoder(self.config, weights, norm_first=False)
-        self.heads: List[torch.Tensor] = [
+        self.heads: list[torch.Tensor] = [
             weights.take(f"lm_heads.{i}.weight", length, hidden) for i, length in enumerate(self.config.outputs)
         ]
         weights.finish()
@@ -63,7 +62,7 @@ class TimerXl:
         tokens = min(series.shape[1] // self.config.patch, self.config.max_tokens)
         chunk = series[:, series.shape[1] - tokens * self.config.patch :]
         cache: Cache = []
-        parts: List[torch.Tensor] = []
+        parts: list[torch.Tensor] = []
         missing = length
         while missing > 0:
             chunk = self.step(chunk, missing, cache, revin)

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import time
-from typing import Any, Callable, Dict, List, Optional, Tuple
+from typing import Any, Callable, Optional
 
 import numpy as np
 import torch
@@ -25,7 +25,7 @@ DEFAULT_LENGTH = 96
 SERIES_MAX = 64
 
 
-def _whole(path: str, fields: Dict[str, Any], name: str, default: Optional[int], high: int) -> int:
+def _whole(path: str, fields: dict[str, Any], name: str, default: Optional[int], high: int) -> int:
     value = fields.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= high:
         raise ModelError(f"{path}: {name} is {value!r}; a whole number between 1 and {high} was expected")
@@ -41,9 +41,9 @@ class Config:
     inner: int
     layers: int
     heads: int
-    outputs: Tuple[int, ...]  # values that each head predicts
+    outputs: tuple[int, ...]  # values that each head predicts
     max_tokens: int
-    fields: Dict[str, Any]
+    fields: dict[str, Any]
     path: str
 
     def whole(self, name: str, default: int, high: int) -> int:
@@ -51,7 +51,7 @@ class Config:
         return _whole(self.path, self.fields, name, default, high)
 
 
-def _read_json(path: str) -> Dict[str, Any]:
+def _read_json(path: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             text = file.read(_CONFIG_MAX + 1)
@@ -83,7 +83,9 @@ def read_config(directory: str, model_type: str) -> Config:
         inner=_whole(path, fields, "intermediate_size", None, 1 << 17),
         layers=_whole(path, fields, "num_hidden_layers", None, 512),
         heads=_whole(path, fields, "num_attention_heads", None, 512),
-        outputs=tuple(_whole(path, {"output_token_lens": length}, "output_token_lens", None, 1 << 16) for length in outputs),
+        outputs=tuple(
+            _whole(path, {"output_token_lens": length}, "output_token_lens", None, 1 << 16) for length in outputs
+        ),
         max_tokens=_whole(path, fields, "max_position_embeddings", 10000, 1 << 20),
         fields=fields,
         path=path,
@@ -95,20 +97,20 @@ def read_config(directory: str, model_type: str) -> Config:
     return config
 
 
-Cache = List[Tuple[torch.Tensor, torch.Tensor]]
+Cache = list[tuple[torch.Tensor, torch.Tensor]]
 
 
 @dataclasses.dataclass
 class _Layer:
-    queries: Tuple[torch.Tensor, torch.Tensor]
-    keys: Tuple[torch.Tensor, torch.Tensor]
-    values: Tuple[torch.Tensor, torch.Tensor]
+    queries: tuple[torch.Tensor, torch.Tensor]
+    keys: tuple[torch.Tensor, torch.Tensor]
+    values: tuple[torch.Tensor, torch.Tensor]
     out: torch.Tensor
     gate: torch.Tensor
     up: torch.Tensor
     down: torch.Tensor
-    norm1: Tuple[torch.Tensor, torch.Tensor]
-    norm2: Tuple[torch.Tensor, torch.Tensor]
+    norm1: tuple[torch.Tensor, torch.Tensor]
+    norm2: tuple[torch.Tensor, torch.Tensor]
 
 
 class Decoder:
@@ -126,7 +128,7 @@ class Decoder:
     def _take_layer(self, weights: Weights, prefix: str) -> _Layer:
         hidden, inner = self.config.hidden, self.config.inner
 
-        def projection(name: str) -> Tuple[torch.Tensor, torch.Tensor]:
+        def projection(name: str) -> tuple[torch.Tensor, torch.Tensor]:
             return take_linear(weights, f"{prefix}self_attn.{name}_proj", hidden, hidden)
 
         return _Layer(
@@ -141,20 +143,25 @@ class Decoder:
             norm2=take_pair(weights, f"{prefix}norm2", hidden),
         )
 
-    def _normalise(self, x: torch.Tensor, norm: Tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    def _normalise(self, x: torch.Tensor, norm: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         return functional.layer_norm(x, (self.config.hidden,), norm[0], norm[1], _EPSILON)
 
-    def _rotations(self, first: int, count: int) -> Tuple[torch.Tensor, torch.Tensor]:
+    def _rotations(self, first: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         angles = torch.outer(torch.arange(first, first + count, dtype=torch.float32), self._frequencies)
         angles = torch.cat((angles, angles), dim=-1)
         return angles.cos(), angles.sin()
 
-    def _heads(self, x: torch.Tensor, projection: Tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    def _heads(self, x: torch.Tensor, projection: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         batch, tokens, _ = x.shape
         return functional.linear(x, *projection).view(batch, tokens, self.config.heads, self.width).transpose(1, 2)
 
     def _attend(
-        self, layer: _Layer, x: torch.Tensor, rotations: Tuple[torch.Tensor, torch.Tensor], cache: Cache, index: int,
+        self,
+        layer: _Layer,
+        x: torch.Tensor,
+        rotations: tuple[torch.Tensor, torch.Tensor],
+        cache: Cache,
+        index: int,
         mask: Optional[torch.Tensor],
     ) -> torch.Tensor:
         queries = _rotate(self._heads(x, layer.queries), *rotations)
@@ -197,12 +204,12 @@ def _feed_forward(layer: _Layer, x: torch.Tensor) -> torch.Tensor:
     return functional.linear(inner, layer.down)
 
 
-def take_linear(weights: Weights, name: str, out: int, into: int) -> Tuple[torch.Tensor, torch.Tensor]:
+def take_linear(weights: Weights, name: str, out: int, into: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Weight and bias of a linear layer."""
     return weights.take(f"{name}.weight", out, into), weights.take(f"{name}.bias", out)
 
 
-def take_pair(weights: Weights, name: str, size: int) -> Tuple[torch.Tensor, torch.Tensor]:
+def take_pair(weights: Weights, name: str, size: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Weight and bias of a norm."""
     return weights.take(f"{name}.weight", size), weights.take(f"{name}.bias", size)
 
@@ -240,7 +247,9 @@ def make_model(
         if rows < shortest:
             raise ModelError(f"model [{spec.name}] needs at least {shortest} rows of input, the query gives {rows}")
         if not np.isfinite(array).all():
-            raise ModelError(f"model [{spec.name}] needs a number in every row; the input has missing or infinite values")
+            raise ModelError(
+                f"model [{spec.name}] needs a number in every row; the input has missing or infinite values"
+            )
         series = torch.from_numpy(np.ascontiguousarray(array.transpose(0, 2, 1)).astype(np.float64, copy=False))
         parts = series.reshape(batch * columns, rows).split(SERIES_MAX)
         result = torch.cat([generate(part, length, attributes) for part in parts])

@@ -8,7 +8,7 @@ import importlib
 import os
 import warnings
 from types import ModuleType
-from typing import Dict, Optional
+from typing import Optional
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from ainode.attributes import Attributes
 from ainode.model import Model, ModelError, Spec
 
 #: Id of the model -> module. Nothing here imports a library.
-MODULES: Dict[str, str] = {
+MODULES: dict[str, str] = {
     "arima": "arima",
     "holtwinters": "holtwinters",
     "exponential_smoothing": "exponential_smoothing",
@@ -71,13 +71,16 @@ def _label(module: ModuleType, sample: np.ndarray, attributes: Attributes, outpu
     rows = len(sample)
     if output_length > rows:
         raise ModelError(
-            f"a detector labels the rows of the query: {output_length} labels are asked for, the query gives {rows} rows"
+            f"a detector labels the rows of the query: {output_length} labels are asked for, the query gives "
+            f"{rows} rows"
         )
     labels = np.asarray(module.label(sample, attributes)).astype(np.int32)[:, None]
     return labels if output_length <= 0 else labels[rows - output_length :]
 
 
-def _label_as_official(module: ModuleType, sample: np.ndarray, attributes: Attributes, output_length: int) -> np.ndarray:
+def _label_as_official(
+    module: ModuleType, sample: np.ndarray, attributes: Attributes, output_length: int
+) -> np.ndarray:
     """The official releases from 2.0.8 on label the first rows, and fit those alone."""
     if not attributes.later:
         return _label(module, sample, attributes, 0)

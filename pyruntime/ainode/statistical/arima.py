@@ -27,10 +27,28 @@ TABLE = (
     Boolean("concentrate_scale", False),
 )
 
-_MODEL_NAMES = ("time_varying_regression", "enforce_stationarity", "enforce_invertibility", "simple_differencing",
-                "measurement_error", "mle_regression", "hamilton_representation", "concentrate_scale")
-_NAMES = ("order", "seasonal_order", "start_params", "method", "maxiter", "suppress_warnings", "out_of_sample_size",
-          "scoring", "trend", "with_intercept")
+_MODEL_NAMES = (
+    "time_varying_regression",
+    "enforce_stationarity",
+    "enforce_invertibility",
+    "simple_differencing",
+    "measurement_error",
+    "mle_regression",
+    "hamilton_representation",
+    "concentrate_scale",
+)
+_NAMES = (
+    "order",
+    "seasonal_order",
+    "start_params",
+    "method",
+    "maxiter",
+    "suppress_warnings",
+    "out_of_sample_size",
+    "scoring",
+    "trend",
+    "with_intercept",
+)
 
 
 def load() -> None:

@@ -18,7 +18,9 @@ TABLE = (
     Real("covars_weight", None, optional=True),
     Choice("algorithm", "viterbi", choices=("viterbi", "map")),
     # Releases up to 2.0.7 accept the misspelt word only.
-    Choice("covariance_type", "diag", choices=("spherical", "diag", "full", "tied"), aliases=(("sperical", "spherical"),)),
+    Choice(
+        "covariance_type", "diag", choices=("spherical", "diag", "full", "tied"), aliases=(("sperical", "spherical"),)
+    ),
     Integer("n_iter", 10, low=1, high=5000),
     Real("tol", 1e-2),
     Letters("params", "stmcw", letters="stmcw"),

@@ -61,14 +61,18 @@ def _drift(window: np.ndarray, horizon: int) -> np.ndarray:
         return np.repeat(window[-1:], horizon)
     first, last = window[0], window[-1]
     if np.isnan(first) or np.isnan(last):
-        raise ModelError("strategy drift needs values in the first and the last row of its window; one of them is missing")
+        raise ModelError(
+            "strategy drift needs values in the first and the last row of its window; one of them is missing"
+        )
     return last + np.arange(1, horizon + 1) * (last - first) / (len(window) - 1)
 
 
 def predict(series: np.ndarray, horizon: int, strategy: str, sp: int, window_length: "int | None" = None) -> np.ndarray:
     """The values 1 to horizon after the series."""
     if window_length is not None and window_length > len(series):
-        raise ModelError(f"Attribute window_length expect at most the {len(series)} rows of the query, got {window_length}")
+        raise ModelError(
+            f"Attribute window_length expect at most the {len(series)} rows of the query, got {window_length}"
+        )
     if strategy != "drift" and window_length is not None and sp > 1 and window_length < sp:
         raise ModelError(f"Attribute window_length expect at least sp, which is {sp}, got {window_length}")
     window = series if window_length is None else series[-window_length:]

@@ -1,6 +1,6 @@
 """What exponential_smoothing and holtwinters share: statsmodels' exponential smoothing without data frames."""
 
-from typing import Any, Dict, Optional
+from typing import Any, Optional
 
 import numpy as np
 
@@ -45,7 +45,7 @@ def _check_known(attributes: Attributes, trend: Optional[str], seasonal: Optiona
         )
 
 
-def _arguments(series: np.ndarray, attributes: Attributes) -> Dict[str, Any]:
+def _arguments(series: np.ndarray, attributes: Attributes) -> dict[str, Any]:
     trend = attributes["trend"]
     if trend is None and attributes["damped_trend"]:
         trend = "add"  # damping asks for a trend

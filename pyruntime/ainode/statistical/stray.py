@@ -21,10 +21,12 @@ def load() -> None:
 
 
 def _scale(sample: np.ndarray) -> np.ndarray:
-    """Every column to 0..1; constant ones to 0."""
+    """Every column to 0..1; constant ones to 0. In the very order of operations of scikit-learn's MinMaxScaler: where
+    distances are equal but for rounding, rounding decides what is an outlier."""
     low = np.nanmin(sample, axis=0)
     span = np.nanmax(sample, axis=0) - low
-    return (sample - low) / np.where(span == 0, 1, span)
+    factor = 1.0 / np.where(span == 0, 1, span)
+    return sample * factor + (0.0 - low * factor)
 
 
 def label(sample: np.ndarray, attributes: Attributes) -> np.ndarray:
