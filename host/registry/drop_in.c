@@ -83,7 +83,8 @@ static void look_at_folder(Look *look, const char *path) {
   watch_folder(look, path); /* before looking: what changes in between makes an event */
   AinWeights *weights = ain_weights_look(path);
   g_autoptr(GError) error = NULL;
-  gboolean known = ain_builtin_find(weights->id) != NULL;
+  const AinBuiltin *builtin = ain_builtin_find(weights->id);
+  gboolean known = builtin != NULL && builtin->kind != AIN_KIND_STATISTICAL;
   gboolean candidate = known || weights->has_kind;
   if (candidate && !known
       && (!ain_registry_check_id_text(weights->id, strlen(weights->id), &error)
