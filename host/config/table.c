@@ -274,9 +274,10 @@ const AinKey ain_keys[] = {
     .max = 1,
     .since = OURS,
     .offset = FIELD(official_numbers),
-    .doc = "1: the statistical built-in models give the numbers of the official releases where those are off: "
-           "forecasts that begin with the fitted value of the last input row, holtwinters without a trend. "
-           "0: right ones (docs/COMPATIBILITY.md)." },
+    .doc =
+        "1: the statistical built-in models give the numbers of the official releases where those are off: "
+        "forecasts that begin with the fitted value of the last input row, holtwinters without a trend. "
+        "0: right ones (docs/COMPATIBILITY.md)." },
   { .name = "ain_worker_start_method",
     .type = AIN_VALUE_CHOICE,
     .choices = "fork|spawn",

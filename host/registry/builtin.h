@@ -10,7 +10,7 @@ typedef struct {
 } AinBuiltin;
 
 guint ain_builtin_count(void);
-const AinBuiltin *ain_builtin_at(guint index); /* in listing order */
+const AinBuiltin *ain_builtin_at(guint index);      /* in listing order */
 const AinBuiltin *ain_builtin_find(const char *id); /* NULL when there is none of that id */
 /* The id of today for an id of 2.0.1 to 2.0.4, else id itself. */
 const char *ain_builtin_canonical(const char *id);

@@ -16,8 +16,8 @@
 #define LOOK_AGAIN_US (10 * G_USEC_PER_SEC)
 #define UNSETTLED_US G_USEC_PER_SEC
 /* After an event: files come in groups, and a copy under way makes many events. */
-#define EVENT_DELAY_US (100 * 1000)
-#define EVENT_PAUSE_US (300 * 1000)
+#define EVENT_DELAY_US (G_GINT64_CONSTANT(100) * 1000)
+#define EVENT_PAUSE_US (G_GINT64_CONSTANT(300) * 1000)
 #define FOLDERS_MAX 1000U
 
 #define CHANGES                                                                                              \
@@ -157,7 +157,8 @@ static void deactivate(AinRegistry *registry, AinEntry *entry, AinModelState sta
 
 static void activate(AinRegistry *registry, AinEntry *entry, const Trial *trial) {
   AinModel *old = entry->model;
-  entry->model = ain_builtin_model_new(entry->id, trial->model->kind, trial->model->directory, entry->category);
+  entry->model =
+      ain_builtin_model_new(entry->id, trial->model->kind, trial->model->directory, entry->category);
   entry->model->generation = ++registry->generation;
   entry->state = AIN_STATE_ACTIVE;
   g_clear_pointer(&entry->reason, g_free);
@@ -198,8 +199,8 @@ static void try_weights(AinDropIn *drop_in, AinEntry *entry, const AinWeights *w
       && g_strcmp0(entry->uri, weights->directory) == 0) {
     return; /* served, being loaded, or known not to load */
   }
-  gboolean overwritten = entry->model != NULL && entry->stamped
-                         && entry->stamp.model.inode == weights->stamp.model.inode;
+  gboolean overwritten =
+      entry->model != NULL && entry->stamped && entry->stamp.model.inode == weights->stamp.model.inode;
   if (overwritten) {
     deactivate(registry, entry, AIN_STATE_LOADING, "its weights were overwritten in place");
   } else if (entry->model == NULL) {
@@ -286,9 +287,8 @@ static void apply_all(AinDropIn *drop_in, const GPtrArray *found) {
     } else if (entry->category == AIN_CATEGORY_FINE_TUNED) {
       remove_entry(registry, entry);
     } else {
-      g_autofree char *reason =
-          g_strdup_printf("put its %s and %s into %s/%s", AIN_WEIGHTS_CONFIG, AIN_WEIGHTS_FILE,
-                          drop_in->roots[0], entry->id);
+      g_autofree char *reason = g_strdup_printf("put its %s and %s into %s/%s", AIN_WEIGHTS_CONFIG,
+                                                AIN_WEIGHTS_FILE, drop_in->roots[0], entry->id);
       deactivate(registry, entry, AIN_STATE_INACTIVE, reason);
     }
   }

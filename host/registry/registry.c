@@ -244,8 +244,8 @@ AinModel *ain_registry_lookup(AinRegistry *registry, const char *id, gsize size,
     return ain_model_ref(entry->model);
   }
   if (entry != NULL && entry->state == AIN_STATE_LOADING) {
-    g_set_error(error, AIN_ERROR, AIN_ERROR_BUSY, "the model %s is still being %s; try again later",
-                key, entry->category == AIN_CATEGORY_USER ? "registered" : "loaded");
+    g_set_error(error, AIN_ERROR, AIN_ERROR_BUSY, "the model %s is still being %s; try again later", key,
+                entry->category == AIN_CATEGORY_USER ? "registered" : "loaded");
   } else if (entry != NULL && entry->state == AIN_STATE_INACTIVE) {
     g_set_error(error, AIN_ERROR, AIN_ERROR_INVALID, "the model %s is not active: %s", key, entry->reason);
   } else if (entry != NULL && entry->state == AIN_STATE_FAILED) {

@@ -15,9 +15,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CONFIG_MAX (1024U * 1024U)
+#define CONFIG_MAX ((gsize)1024 * 1024)
 /* The format allows 100 MB; 84 million parameters need 10 KB. */
-#define HEADER_MAX (16U * 1024U * 1024U)
+#define HEADER_MAX ((gsize)16 * 1024 * 1024)
 /* Where the kernel cannot tell whether a writer is left, a file must have been at rest for so long. */
 #define REST_NS (G_GINT64_CONSTANT(1500) * 1000 * 1000)
 

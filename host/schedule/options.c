@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Of all names and values together. */
-#define OPTIONS_MAX_BYTES (64U * 1024U)
+#define OPTIONS_MAX_BYTES ((gsize)64 * 1024)
 #define LENGTH_MAX_EARLY 5000
 #define LENGTH_MAX 2880
 #define SHOWN_MAX 64
@@ -77,8 +77,8 @@ gboolean ain_options_read(const AinModel *model, const AinCall *call, gint32 *le
     AinSlice value = request->options[i].value;
     total += key.size + value.size;
     if (total > OPTIONS_MAX_BYTES) {
-      g_set_error(error, AIN_ERROR, AIN_ERROR_TOO_LARGE, "the options of the request have more than %u bytes",
-                  OPTIONS_MAX_BYTES);
+      g_set_error(error, AIN_ERROR, AIN_ERROR_TOO_LARGE,
+                  "the options of the request have more than %" G_GSIZE_FORMAT " bytes", OPTIONS_MAX_BYTES);
       return FALSE;
     }
     if (is_length(key)) {

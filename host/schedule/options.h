@@ -1,5 +1,5 @@
-/* Options of a request to a built-in or large model: how many rows are asked for, and the rest as JSON text for
- * the worker, which knows the model's attributes. Loop thread. */
+/* Options of a request to a built-in or large model: how many rows are asked for, and the rest as JSON text
+ * for the worker, which knows the model's attributes. Loop thread. */
 #pragma once
 #include "registry/registry.h"
 #include "rpc/call.h"

@@ -17,8 +17,8 @@ static gboolean check_columns(const AinModel *model, const AinRequest *request, 
                               GError **error) {
   guint given = request->column_order != NULL ? request->n_column_order : block->n_columns;
   if (ain_model_is_flexible(model) && given == 0) {
-    g_set_error(error, AIN_ERROR, AIN_ERROR_INVALID, "the query gives no columns; model [%s] takes one or more",
-                model->id);
+    g_set_error(error, AIN_ERROR, AIN_ERROR_INVALID,
+                "the query gives no columns; model [%s] takes one or more", model->id);
     return FALSE;
   }
   if (!ain_model_is_flexible(model) && given != (guint)model->input_shape[1]) {
@@ -203,22 +203,27 @@ static void fill_block(guint index, guint8 *dst, gsize size, gpointer data) {
                           row, element);
 }
 
-static const guint8 *answer_types(const AinTask *task, guint8 **owned) {
-  gboolean declared =
-      ain_call_request(task->call)->method == AIN_METHOD_INFERENCE && !wants_one_double(task);
-  if (declared && !ain_model_is_flexible(task->model)) {
-    return task->model->output_types;
-  }
-  gboolean labels = task->result_dtype == AIN_DTYPE_INT32 && declared; /* of a detector */
-  *owned = g_malloc(task->out_columns);
-  memset(*owned, labels ? AIN_TS_INT32 : AIN_TS_DOUBLE, task->out_columns);
-  return *owned;
+/* The types config.yaml declares, where this call's answer has them; else NULL. Borrowed. */
+static const guint8 *declared_types(const AinTask *task) {
+  gboolean declared = ain_call_request(task->call)->method == AIN_METHOD_INFERENCE && !wants_one_double(task);
+  return declared && !ain_model_is_flexible(task->model) ? task->model->output_types : NULL;
+}
+
+/* The types of all other answers. Owned. */
+static guint8 *uniform_types(const AinTask *task) {
+  gboolean labels = task->result_dtype == AIN_DTYPE_INT32 /* of a detector */
+                    && ain_call_request(task->call)->method == AIN_METHOD_INFERENCE
+                    && !wants_one_double(task);
+  guint8 *types = g_malloc(task->out_columns);
+  memset(types, labels ? AIN_TS_INT32 : AIN_TS_DOUBLE, task->out_columns);
+  return types;
 }
 
 static gboolean answer(AinTask *task, const guint8 *data) {
   guint32 rows = task->out_rows;
   const AinRequest *request = ain_call_request(task->call);
-  g_autofree guint8 *owned = NULL;
+  const guint8 *declared = declared_types(task);
+  g_autofree guint8 *owned = declared == NULL ? uniform_types(task) : NULL;
   Filling filling = {
     .task = task,
     .data = data,
@@ -227,7 +232,7 @@ static gboolean answer(AinTask *task, const guint8 *data) {
     .sent_rows = request->method == AIN_METHOD_FORECAST && request->output_length > 0
                      ? MIN(rows, (guint32)request->output_length)
                      : rows,
-    .types = answer_types(task, &owned),
+    .types = declared != NULL ? declared : owned,
     .columns = task->out_columns,
   };
   gsize size = ain_tsblock_encoded_size(filling.types, filling.columns, filling.sent_rows);
@@ -264,7 +269,8 @@ static gboolean store_results(AinTask *task, guint32 first, guint32 count, const
     task->results = g_byte_array_sized_new((guint)(one * task->n_samples));
     g_byte_array_set_size(task->results, (guint)(one * task->n_samples));
   }
-  if (result->rows != task->out_rows || result->columns != task->out_columns || result->dtype != task->result_dtype) {
+  if (result->rows != task->out_rows || result->columns != task->out_columns
+      || result->dtype != task->result_dtype) {
     g_set_error(error, AIN_ERROR, AIN_ERROR_MODEL_FAILED,
                 "model [%s] answers windows of one query in different shapes", task->model->id);
     return FALSE;

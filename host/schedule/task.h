@@ -11,7 +11,7 @@ typedef struct {
   AinCall *call;
   AinModel *model;
   AinTsBlock block;
-  guint32 rows;      /* of one sample */
+  guint32 rows; /* of one sample */
   guint32 columns;
   guint32 first_row; /* of the first sample */
   guint32 step;      /* rows from one sample to the next */

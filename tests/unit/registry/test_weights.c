@@ -214,12 +214,18 @@ static void test_ids_and_types(void) {
     const char *given;
     const char *id;
   } cases[] = {
-    { "_ARIMA", "arima" },          { "_NaiveForecaster", "naive_forecaster" },
-    { "_stray", "stray" },          { "_ExponentialSmoothing", "exponential_smoothing" },
-    { "_GMMHMM", "gmm_hmm" },       { "_STLForecaster", "stl_forecaster" },
-    { "_timerxl", "timer_xl" },     { "_GaussianHMM", "gaussian_hmm" },
-    { "_HoltWinters", "holtwinters" }, { "arima", "arima" },
-    { "ARIMA", "ARIMA" },           { "_unknown", "_unknown" },
+    { "_ARIMA", "arima" },
+    { "_NaiveForecaster", "naive_forecaster" },
+    { "_stray", "stray" },
+    { "_ExponentialSmoothing", "exponential_smoothing" },
+    { "_GMMHMM", "gmm_hmm" },
+    { "_STLForecaster", "stl_forecaster" },
+    { "_timerxl", "timer_xl" },
+    { "_GaussianHMM", "gaussian_hmm" },
+    { "_HoltWinters", "holtwinters" },
+    { "arima", "arima" },
+    { "ARIMA", "ARIMA" },
+    { "_unknown", "_unknown" },
     { "", "" },
   };
   for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
