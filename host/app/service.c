@@ -42,8 +42,7 @@ static void refuse(AinCall *call, AinErrorCode code, const char *message) {
   ain_call_reply_error(call, error);
 }
 
-/* --- heartbeat
- * ----------------------------------------------------------------------------------------------- */
+/* --- heartbeat --- */
 
 static void heartbeat(AinService *service, AinCall *call) {
   const char *reason = NULL;
@@ -63,8 +62,7 @@ static void heartbeat(AinService *service, AinCall *call) {
   ain_call_reply_heartbeat(call, status, reason, sampled ? &sample : NULL);
 }
 
-/* --- models
- * -------------------------------------------------------------------------------------------------- */
+/* --- models --- */
 
 /* Families G and H spell categories and states in lower case. */
 static gboolean lower_case(const AinService *service, const AinCall *call) {
@@ -95,7 +93,7 @@ static const char *state_text(AinModelState state, gboolean lower) {
 }
 
 typedef struct {
-  AinRegistry *registry;
+  AinService *service;
   AinSlice wanted; /* one id, or data NULL for all */
   gboolean lower;
   GArray *rows; /* AinModelRow; texts borrowed from the registry, unchanged until the reply is written */
@@ -103,11 +101,13 @@ typedef struct {
 
 static gboolean list_model(const char *id, AinCategory category, AinModelState state, const AinModel *model,
                            gpointer data) {
-  (void)model;
   Listing *listing = data;
+  if (model != NULL && ain_scheduler_failure(listing->service->parts.scheduler, (AinModel *)model) != NULL) {
+    state = AIN_STATE_FAILED;
+  }
   if (listing->wanted.data == NULL || ain_slice_equal(listing->wanted, id)) {
     AinModelRow row = { .id = id,
-                        .type = ain_registry_type_of(listing->registry, id, listing->lower),
+                        .type = ain_registry_type_of(listing->service->parts.registry, id, listing->lower),
                         .category = category_text(category, listing->lower),
                         .state = state_text(state, listing->lower) };
     g_array_append_val(listing->rows, row);
@@ -118,7 +118,7 @@ static gboolean list_model(const char *id, AinCategory category, AinModelState s
 static void show_models(AinService *service, AinCall *call) {
   g_autoptr(GArray) rows = g_array_new(FALSE, TRUE, sizeof(AinModelRow));
   AinSlice wanted = ain_call_request(call)->model_id;
-  Listing listing = { .registry = service->parts.registry,
+  Listing listing = { .service = service,
                       .wanted = wanted.size > 0 ? wanted : (AinSlice){ NULL, 0 },
                       .lower = lower_case(service, call),
                       .rows = rows };
@@ -179,8 +179,7 @@ static void delete_model(AinService *service, AinCall *call) {
   ain_registry_drop(service->parts.registry, text, dropped, call);
 }
 
-/* --- running models
- * ------------------------------------------------------------------------------------------ */
+/* --- running models --- */
 
 typedef struct {
   AinService *service;
@@ -219,12 +218,152 @@ static void infer(AinService *service, AinCall *call) {
   }
 }
 
-/* --- dispatch
- * ------------------------------------------------------------------------------------------------ */
+/* --- dispatch --- */
 
-static void show_devices(AinCall *call) {
-  static const AinDeviceRow cpu = { "cpu", "cpu" };
-  ain_call_reply_devices(call, &cpu, 1);
+static void show_devices(AinService *service, AinCall *call) {
+  guint n_cuda = ain_runtime_cuda_devices(service->parts.runtime);
+  g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+  g_autofree AinDeviceRow *rows = g_new0(AinDeviceRow, n_cuda + 1);
+  rows[0] = (AinDeviceRow){ "cpu", "cpu" };
+  for (guint i = 0; i < n_cuda; i++) {
+    g_ptr_array_add(names, g_strdup_printf("%u", i));
+    rows[i + 1] = (AinDeviceRow){ g_ptr_array_index(names, i), "cuda" };
+  }
+  ain_call_reply_devices(call, rows, n_cuda + 1);
+}
+
+/* Owned, NULL-terminated device names of the request, each one known; duplicates are refused unless allowed.
+ */
+static char **take_devices(AinService *service, const AinRequest *request, gboolean duplicates,
+                           GError **error) {
+  guint n_cuda = ain_runtime_cuda_devices(service->parts.runtime);
+  g_autoptr(GPtrArray) names = g_ptr_array_new_with_free_func(g_free);
+  for (guint i = 0; i < request->n_devices; i++) {
+    g_autofree char *name = ain_slice_dup(request->devices[i]);
+    guint64 index = 0;
+    gboolean known = g_str_equal(name, "cpu")
+                     || (n_cuda > 0 && g_ascii_string_to_unsigned(name, 10, 0, n_cuda - 1, &index, NULL));
+    if (!known) {
+      g_autofree char *shown = g_utf8_make_valid(name, -1);
+      g_set_error(error, AIN_ERROR, AIN_ERROR_DEVICE,
+                  "device [%s] is not available: SHOW AI_DEVICES lists the devices of this AINode", shown);
+      return NULL;
+    }
+    gboolean again = g_ptr_array_find_with_equal_func(names, name, g_str_equal, NULL);
+    if (again && !duplicates) {
+      g_set_error(error, AIN_ERROR, AIN_ERROR_INVALID, "device [%s] is named twice: name each device once",
+                  name);
+      return NULL;
+    }
+    if (!again) {
+      g_ptr_array_add(names, g_steal_pointer(&name));
+    }
+  }
+  g_ptr_array_add(names, NULL);
+  return (char **)g_ptr_array_free(g_steal_pointer(&names), FALSE);
+}
+
+typedef struct {
+  AinService *service;
+  AinCall *call;
+  char **devices;
+} Loading;
+
+static void loading_done(const GError *error, gpointer data) {
+  Loading *loading = data;
+  if (error != NULL) {
+    ain_call_reply_error(loading->call, error);
+  } else {
+    ain_call_reply_ok(loading->call, "SHOW LOADED MODELS tells where models are loaded");
+  }
+  ain_call_unref(loading->call);
+  g_strfreev(loading->devices);
+  g_free(loading);
+}
+
+static void start_loading(AinModel *model, const GError *error, gpointer data) {
+  Loading *loading = data;
+  AinScheduler *scheduler = loading->service->parts.scheduler;
+  const char *const *devices = (const char *const *)loading->devices;
+  if (error != NULL) {
+    loading_done(error, loading);
+  } else if (ain_call_request(loading->call)->method == AIN_METHOD_LOAD_MODEL) {
+    ain_scheduler_load(scheduler, model, devices, g_strv_length(loading->devices), loading_done, loading);
+  } else {
+    ain_scheduler_unload(scheduler, model, devices, g_strv_length(loading->devices), loading_done, loading);
+  }
+}
+
+/* LOAD and UNLOAD are answered when it has happened: the caller waits up to a minute, like for everything
+ * else. */
+static void load_or_unload(AinService *service, AinCall *call) {
+  g_autoptr(GError) error = NULL;
+  const AinRequest *request = ain_call_request(call);
+  g_autoptr(AinModel) model = ain_registry_lookup(
+      service->parts.registry, (const char *)request->model_id.data, request->model_id.size, &error);
+  gboolean duplicates = (request->families & (AIN_FAMILY_G | AIN_FAMILY_H)) == 0
+                        || ain_rpc_server_release(service->server) == AIN_FAMILY_F;
+  g_auto(GStrv) devices = model != NULL ? take_devices(service, request, duplicates, &error) : NULL;
+  if (devices == NULL) {
+    ain_call_reply_error(call, error);
+    ain_call_unref(call);
+    return;
+  }
+  Loading *loading = g_new0(Loading, 1);
+  *loading = (Loading){ service, call, g_steal_pointer(&devices) };
+  if (model->proven) {
+    start_loading(model, NULL, loading);
+  } else {
+    ain_registry_prove(service->parts.registry, model->id, start_loading, loading);
+  }
+}
+
+typedef struct {
+  AinService *service;
+  const char *device;
+  GArray *rows; /* AinLoadedRow */
+} LoadedListing;
+
+static gboolean list_loaded(const char *id, AinCategory category, AinModelState state, const AinModel *model,
+                            gpointer data) {
+  (void)category;
+  (void)state;
+  LoadedListing *listing = data;
+  guint count = model != NULL ? ain_scheduler_loaded(listing->service->parts.scheduler, (AinModel *)model,
+                                                     listing->device)
+                              : 0;
+  if (count > 0) {
+    AinLoadedRow row = { listing->device, id, (gint32)count };
+    g_array_append_val(listing->rows, row);
+  }
+  return TRUE;
+}
+
+static char **all_devices(AinService *service) {
+  guint n_cuda = ain_runtime_cuda_devices(service->parts.runtime);
+  char **names = g_new0(char *, n_cuda + 2);
+  for (guint i = 0; i < n_cuda; i++) {
+    names[i] = g_strdup_printf("%u", i);
+  }
+  names[n_cuda] = g_strdup("cpu");
+  return names;
+}
+
+static void show_loaded_models(AinService *service, AinCall *call) {
+  g_autoptr(GError) error = NULL;
+  g_autoptr(GArray) rows = g_array_new(FALSE, TRUE, sizeof(AinLoadedRow));
+  const AinRequest *request = ain_call_request(call);
+  g_auto(GStrv) devices =
+      request->n_devices > 0 ? take_devices(service, request, TRUE, &error) : all_devices(service);
+  if (devices == NULL) {
+    ain_call_reply_error(call, error);
+    return;
+  }
+  for (char **device = devices; *device != NULL; device++) {
+    LoadedListing listing = { .service = service, .device = *device, .rows = rows };
+    ain_registry_visit(service->parts.registry, list_loaded, &listing);
+  }
+  ain_call_reply_loaded_models(call, (const AinLoadedRow *)(gconstpointer)rows->data, rows->len);
 }
 
 /* Calls that answer at once; the caller drops the reference. */
@@ -241,15 +380,10 @@ static void answer_now(AinService *service, AinCall *call) {
     show_models(service, call);
     break;
   case AIN_METHOD_SHOW_LOADED_MODELS:
-    ain_call_reply_loaded_models(call, NULL, 0);
+    show_loaded_models(service, call);
     break;
   case AIN_METHOD_SHOW_DEVICES:
-    show_devices(call);
-    break;
-  case AIN_METHOD_LOAD_MODEL:
-  case AIN_METHOD_UNLOAD_MODEL:
-    refuse(call, AIN_ERROR_UNSUPPORTED,
-           "LOAD MODEL and UNLOAD MODEL are not supported yet: a model is loaded with its first request");
+    show_devices(service, call);
     break;
   case AIN_METHOD_CLASSIFY:
     refuse(call, AIN_ERROR_UNSUPPORTED, "classification is not supported yet");
@@ -276,6 +410,10 @@ void ain_service_handle(AinCall *call, gpointer data) {
     break;
   case AIN_METHOD_DELETE_MODEL:
     delete_model(service, call);
+    break;
+  case AIN_METHOD_LOAD_MODEL:
+  case AIN_METHOD_UNLOAD_MODEL:
+    load_or_unload(service, call);
     break;
   default:
     answer_now(service, call);

@@ -34,7 +34,7 @@ void ain_cluster_on_release(AinCluster *cluster, void (*func)(AinFamily family, 
                             gpointer data);
 
 /* Removal by hand (remove-ainode.sh), blocking, no loop: asks the ConfigNode to forget node `id` (or -1: the
- * id of system.properties). Errors: REJECTED, UNREACHABLE, INVALID. */
+ * id of system.properties), and waits up to 30 s until it has. Errors: REJECTED, UNREACHABLE, INVALID. */
 gboolean ain_cluster_remove(const AinConfig *config, gint32 id, GError **error);
 /* The id of the AINode registered with that address (as SHOW AINODES prints it), for removal by address.
  * Blocking, no loop. Errors: REJECTED (none there), UNREACHABLE. */

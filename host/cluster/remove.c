@@ -1,5 +1,6 @@
 /* Removal by hand: what remove-ainode.sh runs. */
 #include "base/error.h"
+#include "base/loop.h"
 #include "cluster/cluster.h"
 #include "cluster/identity.h"
 #include "cluster/leader.h"
@@ -8,6 +9,9 @@
 
 /* An operator is waiting at a terminal. */
 #define MAX_WAIT_MS 30000
+/* The ConfigNode answers before it removes: its procedure may first try to stop the node, for up to 22 s. */
+#define GONE_WITHIN_US (30 * (gint64)G_USEC_PER_SEC)
+#define GONE_POLL_US (100 * (gint64)1000)
 
 typedef struct {
   gint32 node_id;
@@ -70,6 +74,26 @@ static gboolean own_id(const AinConfig *config, gint32 *node_id, GError **error)
   return TRUE;
 }
 
+/* Until the id is gone, so that a node started next is not met by its predecessor. */
+static void wait_until_gone(AinLeader *leader, const AinConfig *config, gint32 id) {
+  gint64 deadline = ain_loop_now() + GONE_WITHIN_US;
+  do {
+    g_auto(AinReply) reply = { 0 };
+    g_autoptr(GError) error = NULL;
+    if (!ask_registered(leader, config, id, &reply, &error)) {
+      g_message("the ConfigNode accepted the removal; whether it is done could not be seen: %s",
+                error->message);
+      return;
+    }
+    if (find_member(&reply, id) == NULL) {
+      return;
+    }
+  } while (ain_loop_now() < deadline && ain_leader_sleep(leader, GONE_POLL_US));
+  g_message("the ConfigNode accepted the removal of AINode %d and is still at it; SHOW AINODES tells when it "
+            "is done",
+            id);
+}
+
 gboolean ain_cluster_remove(const AinConfig *config, gint32 id, GError **error) {
   ain_protocol_register_types();
   if (id < 0 && !own_id(config, &id, error)) {
@@ -98,6 +122,7 @@ gboolean ain_cluster_remove(const AinConfig *config, gint32 id, GError **error) 
     ain_refusal_of_removal(&reply, id, error);
     return FALSE;
   }
+  wait_until_gone(leader, config, id);
   return TRUE;
 }
 

@@ -153,8 +153,12 @@ char *ain_reply_printable(const char *text, gsize size) {
   const char *at = valid;
   for (guint count = 0; *at != '\0' && count < MAX_QUOTED; at = g_utf8_next_char(at), count++) {
     gunichar character = g_utf8_get_char(at);
-    /* Line breaks and control characters would forge log lines or move a terminal's cursor. */
-    g_string_append_unichar(out, g_unichar_isprint(character) ? character : ' ');
+    if (g_unichar_isprint(character)) {
+      g_string_append_unichar(out, character);
+    } else if (out->len > 0 && out->str[out->len - 1] != ' ') {
+      /* Line breaks and control characters would forge log lines or move a terminal's cursor. */
+      g_string_append_c(out, ' ');
+    }
   }
   if (*at != '\0') {
     g_string_append(out, "...");

@@ -278,6 +278,26 @@ const AinKey ain_keys[] = {
         "1: the statistical built-in models give the numbers of the official releases where those are off: "
         "forecasts that begin with the fitted value of the last input row, holtwinters without a trend. "
         "0: right ones (docs/COMPATIBILITY.md)." },
+  { .name = "ain_max_batch_delay_us",
+    .type = AIN_VALUE_INTEGER,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "0",
+    .min = 0,
+    .max = 1000000,
+    .unit = "microseconds",
+    .since = OURS,
+    .offset = FIELD(max_batch_delay_us),
+    .doc = "How long a request may wait for others to run with, even when the model is idle. 0: it never "
+           "waits." },
+  { .name = "ain_model_replicas",
+    .type = AIN_VALUE_INTEGER,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "1",
+    .min = 1,
+    .max = 64,
+    .since = OURS,
+    .offset = FIELD(model_replicas),
+    .doc = "Most processes that serve one model on one device; further ones start while requests wait." },
   { .name = "ain_worker_start_method",
     .type = AIN_VALUE_CHOICE,
     .choices = "fork|spawn",
@@ -288,6 +308,18 @@ const AinKey ain_keys[] = {
     .doc = "How a process that runs a model is made: fork, in milliseconds, from one that has imported "
            "PyTorch; or "
            "spawn, a fresh interpreter each, for libraries that do not survive a fork." },
+  { .name = "ain_prototype_idle_s",
+    .type = AIN_VALUE_INTEGER,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "0",
+    .min = 0,
+    .max = 31536000,
+    .unit = "seconds",
+    .since = OURS,
+    .offset = FIELD(prototype_idle_s),
+    .doc = "The process that holds the imported PyTorch ends after so long without a loaded model, and "
+           "starts again (2 s) "
+           "with the next request. 0: it stays." },
   { .name = "ain_worker_sandbox",
     .type = AIN_VALUE_CHOICE,
     .choices = "on|off",

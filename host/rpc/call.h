@@ -93,8 +93,7 @@ gint64 ain_call_arrival(const AinCall *call);
 /* What the status numbers are chosen by; set once by main, changed when the cluster's release is learnt. */
 typedef struct AinRpcServer AinRpcServer;
 
-/* --- answers; each builds the response struct of the call's method and family
- * ------------------------------- */
+/* --- answers; each builds the response struct of the call's method and family --- */
 
 /* Any method: an error. The code is mapped for the release (rpc/status.h), the message is error->message. */
 void ain_call_reply_error(AinCall *call, const GError *error);

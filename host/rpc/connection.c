@@ -58,6 +58,7 @@ void ain_connection_new(AinRpcServer *server, int fd) {
   c->interest = EPOLLIN | EPOLLRDHUP;
   c->watch = ain_loop_watch(server->loop, fd, c->interest, event, c);
   ain_server_wait(c, AIN_WAIT_IDLE, TRUE);
+  ain_server_wait(c, AIN_WAIT_FIRST, TRUE);
 }
 
 static void release_input(AinConnection *c) {
@@ -255,6 +256,7 @@ static void dispatch(AinConnection *c, const guint8 *data, gsize size, gint64 no
   call->oneway = message.type == AIN_MESSAGE_ONEWAY;
   call->arrival = now;
   ain_server_wait(c, AIN_WAIT_IDLE, FALSE);
+  ain_server_wait(c, AIN_WAIT_FIRST, FALSE);
   AinMethod method = ain_rpc_method_of(message.name);
   if (method == AIN_METHOD_UNKNOWN) {
     ain_call_reply_unknown_method(call);
@@ -297,20 +299,24 @@ static gsize frame_size(AinConnection *c) {
  * nothing, and a multiple of what has come later. */
 static void make_room(AinConnection *c, gsize frame) {
   gsize have = c->in_size - c->in_at;
-  gboolean alone = c->in->pool == NULL && c->in_at == 0 && !ain_buffer_is_shared(c->in);
+  gboolean alone = c->in->sized && c->in_at == 0 && !ain_buffer_is_shared(c->in);
   if (alone && c->in_size < c->in->capacity) {
     return;
   }
   gsize wanted = MAX(have * 4, FIRST_PARTIAL);
   gsize capacity = frame == 0 ? wanted : MAX(MIN(wanted, frame), have);
-  if (alone) {
-    c->in = ain_buffer_resize(c->in, capacity);
+  AinBuffer *room =
+      alone ? ain_buffer_resize(c->in, capacity) : ain_buffer_new_sized(c->server->pool, capacity);
+  if (room == NULL) {
+    ain_connection_refuse(c, "all memory for requests is in use");
     return;
   }
-  AinBuffer *own = ain_buffer_new_sized(capacity);
-  memcpy(own->data, c->in->data + c->in_at, have);
-  release_input(c);
-  c->in = own;
+  if (!alone) {
+    memcpy(room->data, c->in->data + c->in_at, have);
+    release_input(c);
+  }
+  c->in = room;
+  c->in_at = 0;
   c->in_size = have;
 }
 

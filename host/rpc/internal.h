@@ -38,6 +38,7 @@ typedef enum {
   AIN_WAIT_FRAME, /* for the rest of a frame */
   AIN_WAIT_WRITE, /* for the peer to take its replies */
   AIN_WAIT_IDLE,  /* for a request */
+  AIN_WAIT_FIRST, /* for the first request of its life; has no deadline of its own */
   AIN_N_WAITS,
 } AinWait;
 

@@ -12,13 +12,15 @@ enum { MAX_SPARE = 64 };
 struct AinBufferPool {
   gint refs; /* atomic: the owner and every buffer that is in use */
   pthread_mutex_t lock;
-  guint n_spare;                   /* under lock */
-  AinBuffer *spare[MAX_SPARE + 1]; /* under lock */
+  gsize budget_left; /* under lock, as all below */
+  guint n_spare;
+  AinBuffer *spare[MAX_SPARE + 1];
 };
 
-AinBufferPool *ain_buffer_pool_new(void) {
+AinBufferPool *ain_buffer_pool_new(gsize budget) {
   AinBufferPool *pool = g_new0(AinBufferPool, 1);
   pool->refs = 1;
+  pool->budget_left = budget;
   pthread_mutex_init(&pool->lock, NULL);
   return pool;
 }
@@ -34,12 +36,28 @@ void ain_buffer_pool_unref(AinBufferPool *pool) {
   g_free(pool);
 }
 
-AinBuffer *ain_buffer_new_sized(gsize capacity) {
-  AinBuffer *buffer = g_malloc(sizeof *buffer + capacity);
+static gboolean take_budget(AinBufferPool *pool, gsize size) {
+  pthread_mutex_lock(&pool->lock);
+  gboolean enough = pool->budget_left >= size;
+  pool->budget_left -= enough ? size : 0;
+  pthread_mutex_unlock(&pool->lock);
+  return enough;
+}
+
+static AinBuffer *adopt(AinBufferPool *pool, AinBuffer *buffer, gsize capacity, gboolean sized) {
   buffer->refs = 1;
-  buffer->pool = NULL;
+  buffer->pool = pool;
+  buffer->sized = sized;
   buffer->capacity = capacity;
+  g_atomic_int_inc(&pool->refs);
   return buffer;
+}
+
+AinBuffer *ain_buffer_new_sized(AinBufferPool *pool, gsize capacity) {
+  if (!take_budget(pool, capacity)) {
+    return NULL;
+  }
+  return adopt(pool, g_malloc(sizeof(AinBuffer) + capacity), capacity, TRUE);
 }
 
 AinBuffer *ain_buffer_new(AinBufferPool *pool) {
@@ -50,16 +68,16 @@ AinBuffer *ain_buffer_new(AinBufferPool *pool) {
   }
   pthread_mutex_unlock(&pool->lock);
   if (buffer == NULL) {
-    buffer = ain_buffer_new_sized(AIN_BUFFER_SIZE);
+    buffer = g_malloc(sizeof *buffer + AIN_BUFFER_SIZE);
   }
-  buffer->refs = 1;
-  buffer->pool = pool;
-  g_atomic_int_inc(&pool->refs);
-  return buffer;
+  return adopt(pool, buffer, AIN_BUFFER_SIZE, FALSE);
 }
 
 AinBuffer *ain_buffer_resize(AinBuffer *buffer, gsize capacity) {
-  g_assert(buffer->pool == NULL && !ain_buffer_is_shared(buffer));
+  g_assert(buffer->sized && !ain_buffer_is_shared(buffer) && capacity >= buffer->capacity);
+  if (!take_budget(buffer->pool, capacity - buffer->capacity)) {
+    return NULL;
+  }
   buffer = g_realloc(buffer, sizeof *buffer + capacity);
   buffer->capacity = capacity;
   return buffer;
@@ -75,14 +93,12 @@ void ain_buffer_unref(AinBuffer *buffer) {
     return;
   }
   AinBufferPool *pool = buffer->pool;
-  if (pool == NULL) {
-    g_free(buffer);
-    return;
-  }
   pthread_mutex_lock(&pool->lock);
-  gboolean keep = (gint)pool->n_spare < MAX_SPARE;
+  gboolean keep = !buffer->sized && (gint)pool->n_spare < MAX_SPARE;
   if (keep) {
     pool->spare[pool->n_spare++] = buffer;
+  } else if (buffer->sized) {
+    pool->budget_left += buffer->capacity;
   }
   pthread_mutex_unlock(&pool->lock);
   if (!keep) {

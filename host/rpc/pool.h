@@ -1,7 +1,8 @@
-/* Reference-counted input buffers with a small store of used ones. Private to rpc.
+/* Reference-counted input buffers: small ones from a store of used ones, large ones within a budget. Private
+ * to rpc.
  *
- * A buffer may be released by any thread (the last owner of a call may be a helper), so the store has a lock;
- * the pool lives until its owner and the last buffer are gone. */
+ * A buffer may be released by any thread (the last owner of a call may be a helper), so the pool has a lock;
+ * it lives until its owner and the last buffer are gone. */
 #pragma once
 #include <glib.h>
 
@@ -12,17 +13,20 @@ typedef struct AinBufferPool AinBufferPool;
 
 typedef struct AinBuffer {
   gint refs;           /* atomic */
-  AinBufferPool *pool; /* referenced; NULL for a buffer of a size of its own */
+  AinBufferPool *pool; /* referenced */
+  gboolean sized;      /* of a size of its own, counted in the budget */
   gsize capacity;
   guint8 data[];
 } AinBuffer;
 
-AinBufferPool *ain_buffer_pool_new(void);
+/* budget: bytes that all sized buffers together may have. */
+AinBufferPool *ain_buffer_pool_new(gsize budget);
 void ain_buffer_pool_unref(AinBufferPool *pool); /* NULL is allowed */
 
 AinBuffer *ain_buffer_new(AinBufferPool *pool); /* of AIN_BUFFER_SIZE */
-AinBuffer *ain_buffer_new_sized(gsize capacity);
-/* Moves a buffer that has one owner and no pool to another capacity. */
+/* NULL when the budget is used up. */
+AinBuffer *ain_buffer_new_sized(AinBufferPool *pool, gsize capacity);
+/* Moves a sized buffer with one owner to a larger capacity; NULL, and nothing changed, beyond the budget. */
 AinBuffer *ain_buffer_resize(AinBuffer *buffer, gsize capacity);
 AinBuffer *ain_buffer_ref(AinBuffer *buffer);
 void ain_buffer_unref(AinBuffer *buffer); /* NULL is allowed; any thread */

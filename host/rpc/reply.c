@@ -70,6 +70,28 @@ static void end(AinCall *call, AinWriter *w) {
   ain_call_reply_end(call, w);
 }
 
+/* One of the three maps from a model's id to a text; a missing text would be a null pointer to the caller. */
+static void put_model_map(AinWriter *w, gint16 id, const AinModelRow *rows, guint n_rows, gsize text_offset) {
+  ain_writer_field(w, AIN_THRIFT_MAP, id);
+  ain_writer_map(w, AIN_THRIFT_STRING, AIN_THRIFT_STRING, n_rows);
+  for (guint i = 0; i < n_rows; i++) {
+    const char *text = G_STRUCT_MEMBER(const char *, &rows[i], text_offset);
+    ain_writer_string(w, rows[i].id);
+    ain_writer_string(w, text != NULL ? text : "");
+  }
+}
+
+static void put_models(AinWriter *w, const AinModelRow *rows, guint n_rows) {
+  ain_writer_field(w, AIN_THRIFT_LIST, 2);
+  ain_writer_list(w, AIN_THRIFT_STRING, n_rows);
+  for (guint i = 0; i < n_rows; i++) {
+    ain_writer_string(w, rows[i].id);
+  }
+  put_model_map(w, 3, rows, n_rows, G_STRUCT_OFFSET(AinModelRow, type));
+  put_model_map(w, 4, rows, n_rows, G_STRUCT_OFFSET(AinModelRow, category));
+  put_model_map(w, 5, rows, n_rows, G_STRUCT_OFFSET(AinModelRow, state));
+}
+
 /* What a reader insists on though there is nothing to say (W1..W4). */
 static void put_empty_payload(AinCall *call, AinWriter *w) {
   gboolean list = FALSE;
@@ -84,6 +106,9 @@ static void put_empty_payload(AinCall *call, AinWriter *w) {
     if ((families_of(call) & ~(AinFamilies)FAMILIES_GH) != 0) {
       put_text(w, 2, "");
     }
+    break;
+  case AIN_METHOD_SHOW_MODELS:
+    put_models(w, NULL, 0); /* the ConfigNode of 2.0.5 copies the fields whatever the status says */
     break;
   case AIN_METHOD_SHOW_LOADED_MODELS:
     map = TRUE;
@@ -196,30 +221,12 @@ void ain_call_reply_registered(AinCall *call, const AinModelConfigs *configs) {
   end(call, &w);
 }
 
-/* One of the three maps from a model's id to a text; a missing text would be a null pointer to the caller. */
-static void put_model_map(AinWriter *w, gint16 id, const AinModelRow *rows, guint n_rows, gsize text_offset) {
-  ain_writer_field(w, AIN_THRIFT_MAP, id);
-  ain_writer_map(w, AIN_THRIFT_STRING, AIN_THRIFT_STRING, n_rows);
-  for (guint i = 0; i < n_rows; i++) {
-    const char *text = G_STRUCT_MEMBER(const char *, &rows[i], text_offset);
-    ain_writer_string(w, rows[i].id);
-    ain_writer_string(w, text != NULL ? text : "");
-  }
-}
-
 void ain_call_reply_models(AinCall *call, const AinModelRow *rows, guint n_rows) {
   AinWriter w;
   if (!begin(call, &w, SMALL, AIN_STATUS_SUCCESS, NULL)) {
     return;
   }
-  ain_writer_field(&w, AIN_THRIFT_LIST, 2);
-  ain_writer_list(&w, AIN_THRIFT_STRING, n_rows);
-  for (guint i = 0; i < n_rows; i++) {
-    ain_writer_string(&w, rows[i].id);
-  }
-  put_model_map(&w, 3, rows, n_rows, G_STRUCT_OFFSET(AinModelRow, type));
-  put_model_map(&w, 4, rows, n_rows, G_STRUCT_OFFSET(AinModelRow, category));
-  put_model_map(&w, 5, rows, n_rows, G_STRUCT_OFFSET(AinModelRow, state));
+  put_models(&w, rows, n_rows);
   end(call, &w);
 }
 

@@ -609,6 +609,10 @@ gboolean ain_rpc_decode(AinReader *reader, AinMethod method, AinFamily release, 
     .reader = reader, .store = store, .request = &store->request, .release = release, .error = &reason
   };
   store->request = (AinRequest){ .method = method, .families = methods[method].families };
+  if (method == AIN_METHOD_HEARTBEAT) {
+    /* An answer to a beat without a time must not look newer to the failure detector than any other. */
+    store->request.heartbeat_timestamp = G_MININT64;
+  }
   store->more_pairs = NULL;
   store->more_devices = NULL;
   store->more_order = NULL;

@@ -17,8 +17,9 @@
 
 #define BACKLOG 1024
 #define MAX_LISTENERS 8
+#define FRAMES_IN_MEMORY 4 /* of the largest size: what all requests of all peers may take together */
 #define ACCEPTS_PER_EVENT 64
-#define LOG_WINDOW_US (10 * G_USEC_PER_SEC)
+#define LOG_WINDOW_US ((gint64)10 * G_USEC_PER_SEC)
 #define LOG_LINES_PER_WINDOW 10
 
 /* --- log lines that peers can cause ----------------------------------------------------------------------
@@ -49,6 +50,9 @@ gboolean ain_server_may_log(AinRpcServer *server) {
 static void check_deadlines(gpointer data);
 
 static gint64 limit_of(const AinRpcServer *server, AinWait wait) {
+  if (wait == AIN_WAIT_FIRST) {
+    return 0;
+  }
   return wait == AIN_WAIT_IDLE ? server->config.idle_timeout_us : server->config.frame_timeout_us;
 }
 
@@ -170,10 +174,14 @@ static void set_options(int fd) {
   }
 }
 
-/* Room for one more is made at the cost of the connection that was silent longest: a flood of idle ones then
- * pushes out itself, not the heartbeat. */
-static gboolean evict_idle(AinRpcServer *server, const char *why) {
-  GList *oldest = server->waits[AIN_WAIT_IDLE].head;
+/* Room for one more is made at the cost of peers that never asked anything, else of the one that was silent
+ * longest, else of the slowest sender: a flood pushes out itself, not the heartbeat. */
+static gboolean evict(AinRpcServer *server, const char *why) {
+  static const AinWait order[] = { AIN_WAIT_FIRST, AIN_WAIT_IDLE, AIN_WAIT_FRAME };
+  GList *oldest = NULL;
+  for (guint i = 0; i < G_N_ELEMENTS(order) && oldest == NULL; i++) {
+    oldest = server->waits[order[i]].head;
+  }
   if (oldest == NULL) {
     return FALSE;
   }
@@ -196,12 +204,11 @@ static void turn_away(AinListener *listener) {
 
 static gboolean admit(AinRpcServer *server) {
   if (server->connections.length < server->config.max_connections
-      || evict_idle(server, "all connections are taken and it was idle longest")) {
+      || evict(server, "all connections are taken and it was silent longest")) {
     return TRUE;
   }
   if (ain_server_may_log(server)) {
-    g_warning("a connection is turned away: all %u are taken and none is idle",
-              server->config.max_connections);
+    g_warning("a connection is turned away: all %u are taken and busy", server->config.max_connections);
   }
   return FALSE;
 }
@@ -213,7 +220,7 @@ static void accept_event(guint32 events, gpointer data) {
   for (guint i = 0; i < ACCEPTS_PER_EVENT; i++) {
     ain_fd int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) {
-      if ((errno == EMFILE || errno == ENFILE) && !evict_idle(server, "file descriptors ran out")) {
+      if ((errno == EMFILE || errno == ENFILE) && !evict(server, "file descriptors ran out")) {
         turn_away(listener);
       }
       return; /* level-triggered: who still waits is reported again */
@@ -330,7 +337,7 @@ AinRpcServer *ain_rpc_server_new(AinLoop *loop, const AinRpcServerConfig *config
   server->handler_data = data;
   server->port = config->port;
   server->listeners = g_new0(AinListener, MAX_LISTENERS);
-  server->pool = ain_buffer_pool_new();
+  server->pool = ain_buffer_pool_new(server->config.max_frame * FRAMES_IN_MEMORY);
   server->release = AIN_FAMILY_E; /* what is assumed of a cluster that says nothing: 2.0.5 */
   server->seen = AIN_FAMILY_ALL;
   server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);

@@ -112,7 +112,7 @@ enum {
   AIN_MESSAGE_FORK = 6,      /* host -> prototype, with the AIN_FD_* descriptors and stderr: id = request */
   AIN_MESSAGE_FORKED = 7,    /* prototype -> host, with a pidfd: id = request, value = pid */
   AIN_MESSAGE_REAPED = 8,    /* prototype -> host: id = pid, value = wait status */
-  AIN_MESSAGE_READY = 9,     /* prototype -> host: imports are done; text = versions */
+  AIN_MESSAGE_READY = 9,     /* prototype -> host: imports are done; value = CUDA devices, text = versions */
   AIN_MESSAGE_DECLINED = 10, /* prototype -> host: forking is unsafe here; id = request, text = why */
 };
 #define AIN_MESSAGE_TEXT_MAX 16384U

@@ -21,6 +21,7 @@ AinPrototype *ain_prototype_new(AinRuntime *runtime);
 void ain_prototype_start(AinPrototype *prototype);
 void ain_prototype_free(AinPrototype *prototype);
 AinRuntimeState ain_prototype_state(const AinPrototype *prototype, const char **reason);
+guint ain_prototype_cuda_devices(const AinPrototype *prototype);
 /* Asks for a worker; the answer reaches ain_worker_born() or ain_worker_unborn(). */
 gboolean ain_prototype_fork(AinPrototype *prototype, AinWorker *worker, guint64 request,
                             const AinProcessFds *fds, GError **error);

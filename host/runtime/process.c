@@ -17,16 +17,13 @@
 #define TAIL_BYTES 2048
 #define LINE_BYTES 4096
 
-extern char **environ;
-
 void ain_process_fds_close(AinProcessFds *fds) {
   for (guint i = 0; i < AIN_PROCESS_FDS; i++) {
     ain_fd_close(&fds->fds[i]);
   }
 }
 
-/* --- spawn
- * --------------------------------------------------------------------------------------------------- */
+/* --- spawn --- */
 
 /* All of ours lie above AIN_FD_END (see high_copy), so no dup2 overwrites a source of a later one. */
 static int add_descriptors(posix_spawn_file_actions_t *actions, const AinProcessFds *fds) {
@@ -118,8 +115,7 @@ pid_t ain_process_spawn(const AinRuntimeConfig *config, const char *role, const 
   return pid;
 }
 
-/* --- control socket
- * ------------------------------------------------------------------------------------------ */
+/* --- control socket --- */
 
 gboolean ain_process_control_pair(int *ours, int *theirs, GError **error) {
   int pair[2];
@@ -210,8 +206,7 @@ AinReceive ain_process_receive(int control, AinMessage *message, char *text, int
   return AIN_RECEIVE_MESSAGE;
 }
 
-/* --- output
- * -------------------------------------------------------------------------------------------------- */
+/* --- output --- */
 
 struct AinProcessOutput {
   char *name;

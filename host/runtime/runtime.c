@@ -43,8 +43,7 @@ static void disarm_workers(gpointer data) {
   }
 }
 
-/* --- killed processes
- * ---------------------------------------------------------------------------------------- */
+/* --- killed processes --- */
 
 typedef struct {
   AinRuntime *runtime;
@@ -96,6 +95,7 @@ AinRuntime *ain_runtime_new(AinLoop *loop, const AinRuntimeConfig *config, GErro
     .python = g_strdup(config->python),
     .libpython = g_strdup(config->libpython),
     .fork = config->fork,
+    .prototype_idle_us = config->prototype_idle_us,
     .sandbox = config->sandbox,
     .read_paths = g_strdup(config->read_paths),
   };
@@ -125,6 +125,10 @@ void ain_runtime_start(AinRuntime *runtime) {
 AinRuntimeState ain_runtime_state(const AinRuntime *runtime, const char **reason) {
   *reason = NULL;
   return runtime->prototype != NULL ? ain_prototype_state(runtime->prototype, reason) : AIN_RUNTIME_READY;
+}
+
+guint ain_runtime_cuda_devices(const AinRuntime *runtime) {
+  return runtime->prototype != NULL ? ain_prototype_cuda_devices(runtime->prototype) : 0;
 }
 
 void ain_runtime_free(AinRuntime *runtime) {

@@ -14,13 +14,14 @@ typedef struct AinWorker AinWorker;
 typedef struct AinSlot AinSlot;
 
 typedef struct {
-  const char *lib_dir;    /* holds ainode-runtime, _ainode.abi3.so and pyruntime/ */
-  const char *work_dir;   /* current directory of the workers */
-  const char *python;     /* sys.executable of the interpreter */
-  const char *libpython;  /* shared libpython to embed, or NULL: the interpreter is executed */
-  gboolean fork;          /* fork workers from a prototype; else spawn each */
-  gboolean sandbox;       /* shut workers in before they see the model */
-  const char *read_paths; /* folders they may read besides their own, separated by ':', or NULL */
+  const char *lib_dir;      /* holds ainode-runtime, _ainode.abi3.so and pyruntime/ */
+  const char *work_dir;     /* current directory of the workers */
+  const char *python;       /* sys.executable of the interpreter */
+  const char *libpython;    /* shared libpython to embed, or NULL: the interpreter is executed */
+  gboolean fork;            /* fork workers from a prototype; else spawn each */
+  gint64 prototype_idle_us; /* the prototype ends after so long without a worker; 0 = never */
+  gboolean sandbox;         /* shut workers in before they see the model */
+  const char *read_paths;   /* folders they may read besides their own, separated by ':', or NULL */
 } AinRuntimeConfig;
 
 typedef enum { AIN_RUNTIME_STARTING, AIN_RUNTIME_READY, AIN_RUNTIME_FAILED } AinRuntimeState;
@@ -33,10 +34,15 @@ void ain_runtime_free(AinRuntime *runtime);
 /* *reason (borrowed) says why the state is not READY. */
 AinRuntimeState ain_runtime_state(const AinRuntime *runtime, const char **reason);
 
+/* CUDA devices that models can be loaded on, by index from 0; 0 until the prototype is ready, or in spawn
+ * mode. */
+guint ain_runtime_cuda_devices(const AinRuntime *runtime);
+
 typedef struct {
   const char *name; /* of the model, for log and messages */
   const char *kind;
   const char *directory;
+  const char *device; /* "cpu" or the index of a CUDA device; NULL is cpu */
   AinDType dtype;
   gint32 input_shape[2];
   gint32 output_shape[2];

@@ -15,9 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LOAD_TIMEOUT_US (300 * G_USEC_PER_SEC)
-#define SLOT_MIN_BYTES (64U * 1024U)
-#define SLOT_MAX_BYTES (64U * 1024U * 1024U)
+#define LOAD_TIMEOUT_US (G_GINT64_CONSTANT(300) * G_USEC_PER_SEC)
+#define SLOT_MIN_BYTES (G_GUINT64_CONSTANT(64) * 1024)
+#define SLOT_MAX_BYTES (G_GUINT64_CONSTANT(64) * 1024 * 1024)
 /* How long a worker yields before it sleeps; the host's own wait is in base/loop.c. */
 #define WORKER_SPIN_US 200
 
@@ -77,8 +77,7 @@ struct AinWorker {
 
 static void finish(AinWorker *worker);
 
-/* --- ending
- * -------------------------------------------------------------------------------------------------- */
+/* --- ending --- */
 
 static void kill_process(AinWorker *worker) {
   if (worker->pidfd >= 0) {
@@ -206,8 +205,7 @@ static void load_overdue(gpointer data) {
                                worker->spec.name, (int)(LOAD_TIMEOUT_US / G_USEC_PER_SEC)));
 }
 
-/* --- control messages
- * ---------------------------------------------------------------------------------------- */
+/* --- control messages --- */
 
 static void append_read_paths(GString *text, const char *paths) {
   g_auto(GStrv) parts = g_strsplit(paths != NULL ? paths : "", ":", -1);
@@ -238,6 +236,8 @@ static char *load_text(const AinWorker *worker) {
       ain_dtype_name(spec->dtype), spec->input_shape[0], spec->input_shape[1], spec->output_shape[0],
       spec->output_shape[1], spec->prove ? "true" : "false", spec->memory_bytes,
       spec->official_numbers ? "true" : "false", worker->runtime->config.sandbox ? "true" : "false");
+  g_string_append(text, ", \"device\": ");
+  ain_text_append_json(text, spec->device, strlen(spec->device));
   append_read_paths(text, worker->runtime->config.read_paths);
   g_string_append_c(text, '}');
   return g_string_free(text, FALSE);
@@ -322,8 +322,7 @@ static void control_ready(guint32 events, gpointer data) {
   receive_one(data); /* level-triggered: one message a round */
 }
 
-/* --- starting
- * ------------------------------------------------------------------------------------------------ */
+/* --- starting --- */
 
 static guint32 slot_bytes(guint batch, const gint32 shape[2], gsize element) {
   guint64 bytes = (guint64)MAX(batch, 1U) * (guint64)shape[0] * (guint64)shape[1] * element;
@@ -438,6 +437,7 @@ AinWorker *ain_worker_start(AinRuntime *runtime, const AinWorkerSpec *spec, cons
   worker->spec.name = g_strdup(spec->name);
   worker->spec.kind = g_strdup(spec->kind);
   worker->spec.directory = g_strdup(spec->directory);
+  worker->spec.device = g_strdup(spec->device != NULL ? spec->device : "cpu");
   worker->events = *events;
   worker->data = data;
   worker->pidfd = worker->control = worker->wake_fd = -1;
@@ -477,6 +477,7 @@ void ain_worker_free(AinWorker *worker) {
   g_free((char *)worker->spec.name);
   g_free((char *)worker->spec.kind);
   g_free((char *)worker->spec.directory);
+  g_free((char *)worker->spec.device);
   g_free(worker);
 }
 
@@ -500,8 +501,7 @@ int ain_worker_end_signal(const AinWorker *worker) {
   return worker->end_signal;
 }
 
-/* --- jobs
- * ---------------------------------------------------------------------------------------------------- */
+/* --- jobs --- */
 
 static guint free_index(const AinWorker *worker) {
   guint index = 0;
@@ -617,8 +617,7 @@ void ain_slot_release(AinSlot *slot) {
   g_free(slot);
 }
 
-/* --- results
- * ------------------------------------------------------------------------------------------------- */
+/* --- results --- */
 
 static AinSlot *find_submitted(AinWorker *worker, guint64 id) {
   for (guint i = 0; i < AIN_SLOTS; i++) {

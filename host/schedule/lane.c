@@ -1,68 +1,44 @@
-#include "schedule/lane.h"
+#include "schedule/internal.h"
 
 #include "base/error.h"
 
 #include <string.h>
 
-/* Decoding more than this is done on a helper thread, so that heartbeats never wait for it. */
-#define INLINE_BYTES (256U * 1024U)
-#define BACKOFF_FIRST_US (100 * 1000)
-#define BACKOFF_MAX_US (30 * G_USEC_PER_SEC)
+#define BACKOFF_FIRST_US (G_GINT64_CONSTANT(100) * 1000)
+#define BACKOFF_MAX_US (G_GINT64_CONSTANT(30) * G_USEC_PER_SEC)
+/* So many ends of workers without one result in between, and the model counts as failed. */
+#define CRASHES_TO_FAIL 8
 /* A model that does not load is not tried again for every request of a busy client. */
 #define LOAD_RETRY_US G_USEC_PER_SEC
+#define RUNTIME_RETRY_US (G_GINT64_CONSTANT(200) * 1000)
+/* Where a model runs that nobody loaded explicitly. */
+#define DEFAULT_DEVICE "cpu"
 
+/* Results kept for callers that may come back; more are forgotten. */
+#define FINISHED_MAX 64
+
+/* Somebody who waits for LOAD or UNLOAD. */
 typedef struct {
-  AinTask *task;
-  guint32 first;
-  guint32 count;
-  gboolean failed; /* already answered with an error; its place in the batch is filled with zeros */
-} Piece;
+  char *device;
+  gboolean unload;
+  AinSchedulerDone done;
+  gpointer data;
+} Waiter;
 
-typedef struct {
-  AinLane *lane;
-  AinSlot *slot;
-  GArray *pieces; /* Piece */
-  guint32 n_samples;
-  gsize sample_size;
-  GError *fill_error; /* of fill_failed; written by the filling thread */
-  guint fill_failed;  /* index of the first piece that could not be filled */
-} Job;
-
-struct AinLane {
-  AinLaneContext *context;
-  AinModel *model;
-  GQueue queue; /* AinTask */
-  guint64 queued_bytes;
-  AinWorker *worker;
-  gboolean ready;
-  GPtrArray *jobs; /* Job */
-  gint64 running_since;
-  AinLoopTimer *deadline;
-  AinLoopTimer *orphans;
-  AinLoopTimer *retry;
-  guint failures; /* ends of workers since the last result */
-  GError *load_error;
-  gint64 load_again; /* no earlier than this after load_error */
-  gboolean copy_input;
-  gboolean closed;
-};
-
-static void dispatch(AinLane *lane);
-static void wind_down(AinLane *lane);
 static void lane_free(AinLane *lane);
-static void start_worker(AinLane *lane);
+static void ensure_runners(AinLane *lane);
 
-/* --- tasks
- * --------------------------------------------------------------------------------------------------- */
+/* --- tasks --- */
 
-static void task_settle(AinLane *lane, AinTask *task) {
+void ain_lane_settle(AinLane *lane, AinTask *task) {
   if (task->answered && task->in_flight == 0 && !task->queued) {
+    g_ptr_array_remove_fast(lane->abandoned, task);
     lane->context->pending--;
     ain_task_free(task);
   }
 }
 
-static void enqueue(AinLane *lane, AinTask *task, gboolean at_head) {
+void ain_lane_enqueue(AinLane *lane, AinTask *task, gboolean at_head) {
   if (at_head) {
     g_queue_push_head(&lane->queue, task);
   } else {
@@ -72,7 +48,7 @@ static void enqueue(AinLane *lane, AinTask *task, gboolean at_head) {
   lane->queued_bytes += ain_task_size(task);
 }
 
-static void dequeue(AinLane *lane, AinTask *task) {
+void ain_lane_dequeue(AinLane *lane, AinTask *task) {
   if (g_queue_peek_head(&lane->queue) == task) {
     g_queue_pop_head(&lane->queue);
   } else {
@@ -82,200 +58,122 @@ static void dequeue(AinLane *lane, AinTask *task) {
   lane->queued_bytes -= ain_task_size(task);
 }
 
-static void fail_task(AinLane *lane, AinTask *task, const GError *error) {
+void ain_lane_fail(AinLane *lane, AinTask *task, const GError *error) {
   if (!task->answered) {
     lane->context->totals.failures++;
     ain_call_on_abandon(task->call, NULL, NULL);
     ain_task_fail(task, error);
   }
   if (task->queued) {
-    dequeue(lane, task);
+    ain_lane_dequeue(lane, task);
   }
 }
 
 static void fail_queue(AinLane *lane, const GError *error) {
   while (!g_queue_is_empty(&lane->queue)) {
     AinTask *task = g_queue_peek_head(&lane->queue);
-    fail_task(lane, task, error);
-    task_settle(lane, task);
+    ain_lane_fail(lane, task, error);
+    ain_lane_settle(lane, task);
   }
 }
 
-/* --- jobs
- * ---------------------------------------------------------------------------------------------------- */
-
-static guint batch_limit(const AinLane *lane) {
+guint ain_lane_batch_limit(const AinLane *lane) {
   return lane->context->config.batching ? MAX(lane->model->max_batch, 1U) : 1U;
 }
 
-/* Whatever waits and has the head's shape, up to the limit. */
-static Job *gather(AinLane *lane) {
-  Job *job = g_new0(Job, 1);
-  job->lane = lane;
-  job->pieces = g_array_new(FALSE, TRUE, sizeof(Piece));
-  guint32 room = batch_limit(lane);
-  const AinTask *head = g_queue_peek_head(&lane->queue);
-  job->sample_size = (gsize)head->rows * (gsize)head->columns * ain_dtype_size(lane->model->dtype);
-  while (room > 0 && !g_queue_is_empty(&lane->queue)) {
-    AinTask *task = g_queue_peek_head(&lane->queue);
-    if (!ain_task_fits(task, head)) {
-      break;
+/* --- LOAD and UNLOAD --- */
+
+static guint find_pin(const AinLane *lane, const char *device) {
+  for (guint i = 0; i < lane->pins->len; i++) {
+    if (g_str_equal(g_ptr_array_index(lane->pins, i), device)) {
+      return i;
     }
-    Piece piece = { .task = task, .first = task->next, .count = MIN(room, task->n_samples - task->next) };
-    task->next += piece.count;
-    task->in_flight++;
-    if (task->next == task->n_samples) {
-      dequeue(lane, task);
-    }
-    g_array_append_val(job->pieces, piece);
-    job->n_samples += piece.count;
-    room -= piece.count;
   }
-  return job;
+  return G_MAXUINT;
 }
 
-static void job_free(Job *job) {
-  AinLane *lane = job->lane;
-  g_ptr_array_remove_fast(lane->jobs, job);
-  ain_slot_release(job->slot);
-  for (guint i = 0; i < job->pieces->len; i++) {
-    AinTask *task = g_array_index(job->pieces, Piece, i).task;
-    task->in_flight--;
-    task_settle(lane, task);
+static guint count_runners(const AinLane *lane, const char *device, gboolean ready_only) {
+  guint count = 0;
+  for (guint i = 0; i < lane->runners->len; i++) {
+    const AinRunner *runner = g_ptr_array_index(lane->runners, i);
+    count += g_str_equal(runner->device, device) && !runner->leaving && (runner->ready || !ready_only);
   }
-  g_array_unref(job->pieces);
-  g_clear_error(&job->fill_error);
-  g_free(job);
+  return count;
 }
 
-static void job_fail(Job *job, const GError *error) {
-  for (guint i = 0; i < job->pieces->len; i++) {
-    fail_task(job->lane, g_array_index(job->pieces, Piece, i).task, error);
-  }
+guint ain_lane_loaded(const AinLane *lane, const char *device) {
+  return count_runners(lane, device, TRUE);
 }
 
-/* The worker ended before it began this job: its requests go back to the head of the queue, in their order.
- */
-static void job_requeue(Job *job) {
-  for (guint i = job->pieces->len; i > 0; i--) {
-    Piece *piece = &g_array_index(job->pieces, Piece, i - 1);
-    AinTask *task = piece->task;
-    if (task->answered) {
-      continue;
+static gboolean device_is_empty(const AinLane *lane, const char *device) {
+  for (guint i = 0; i < lane->runners->len; i++) {
+    const AinRunner *runner = g_ptr_array_index(lane->runners, i);
+    if (g_str_equal(runner->device, device)) {
+      return FALSE;
     }
-    task->next = MIN(task->next, piece->first);
-    if (!task->queued) {
-      enqueue(job->lane, task, TRUE);
+  }
+  return TRUE;
+}
+
+static void add_waiter(AinLane *lane, const char *device, gboolean unload, AinSchedulerDone done,
+                       gpointer data) {
+  Waiter *waiter = g_new0(Waiter, 1);
+  waiter->device = g_strdup(device);
+  waiter->unload = unload;
+  waiter->done = done;
+  waiter->data = data;
+  g_ptr_array_add(lane->waiters, waiter);
+}
+
+/* Tells those who wait on the device (NULL: on any) for `unload`; the callbacks must not change the lane. */
+static void tell_waiters(AinLane *lane, const char *device, gboolean unload, const GError *error) {
+  for (guint i = lane->waiters->len; i > 0; i--) {
+    Waiter *waiter = g_ptr_array_index(lane->waiters, i - 1);
+    if (waiter->unload == unload && (device == NULL || g_str_equal(waiter->device, device))) {
+      g_ptr_array_remove_index(lane->waiters, i - 1);
+      waiter->done(error, waiter->data);
+      g_free(waiter->device);
+      g_free(waiter);
     }
   }
 }
 
-static void job_succeed(Job *job, const AinJobResult *result) {
-  AinLaneContext *context = job->lane->context;
-  const guint8 *data = result->data;
-  gsize one = (gsize)result->rows * result->columns * ain_dtype_size(result->dtype);
-  context->totals.jobs++;
-  context->totals.samples += job->n_samples;
-  context->totals.copied_bytes += result->copied_bytes;
-  context->totals.model_ns += result->model_ns;
-  for (guint i = 0; i < job->pieces->len; i++) {
-    Piece *piece = &g_array_index(job->pieces, Piece, i);
-    if (!piece->failed && !piece->task->answered) {
-      gboolean good = ain_task_take_results(piece->task, piece->first, piece->count, result, data);
-      context->totals.requests += good && piece->task->answered;
-      context->totals.failures += !good;
-      if (piece->task->answered) {
-        ain_call_on_abandon(piece->task->call, NULL, NULL);
-      }
-      if (piece->task->answered && piece->task->queued) {
-        dequeue(job->lane, piece->task); /* failed while later windows still waited */
-      }
-    }
-    data += one * piece->count;
+void ain_lane_load(AinLane *lane, const char *device, AinSchedulerDone done, gpointer data) {
+  g_clear_error(&lane->load_error); /* LOAD heals a failed model */
+  lane->load_again = 0;
+  lane->failures = 0;
+  if (find_pin(lane, device) == G_MAXUINT) {
+    g_ptr_array_add(lane->pins, g_strdup(device));
   }
-}
-
-static void job_done(AinSlot *slot, const AinJobResult *result, const GError *error, gpointer data) {
-  (void)slot;
-  Job *job = data;
-  AinLane *lane = job->lane;
-  lane->running_since = ain_loop_now();
-  if (error == NULL) {
-    lane->failures = 0;
-    job_succeed(job, result);
-    lane->copy_input |= ain_worker_kept_input(lane->worker);
-  } else if (g_error_matches(error, AIN_ERROR, AIN_ERROR_CANCELLED) && !lane->closed) {
-    job_requeue(job);
-  } else {
-    job_fail(job, error);
-  }
-  job_free(job);
-  dispatch(lane);
-}
-
-/* --- filling
- * ------------------------------------------------------------------------------------------------- */
-
-/* Any thread: touches the slot's memory and job->fill_*, nothing else. */
-static void fill_job(gpointer data) {
-  Job *job = data;
-  guint8 *at = ain_slot_data(job->slot);
-  job->fill_failed = job->pieces->len;
-  for (guint i = 0; i < job->pieces->len; i++) {
-    const Piece *piece = &g_array_index(job->pieces, Piece, i);
-    for (guint32 k = 0; k < piece->count; k++, at += job->sample_size) {
-      if (!ain_task_fill(piece->task, piece->first + k, at,
-                         job->fill_error == NULL ? &job->fill_error : NULL)) {
-        memset(at, 0, job->sample_size);
-        job->fill_failed = MIN(job->fill_failed, i);
-      }
-    }
-  }
-}
-
-static void submit_job(gpointer data) {
-  Job *job = data;
-  AinLane *lane = job->lane;
-  if (job->fill_failed < job->pieces->len) {
-    Piece *piece = &g_array_index(job->pieces, Piece, job->fill_failed);
-    piece->failed = TRUE;
-    fail_task(lane, piece->task, job->fill_error);
-  }
-  if (lane->jobs->len == 1) {
-    lane->running_since = ain_loop_now();
-  }
-  ain_slot_submit(job->slot, job_done, job);
-}
-
-static void start_job(AinLane *lane, Job *job) {
-  g_autoptr(GError) error = NULL;
-  const Piece *first = &g_array_index(job->pieces, Piece, 0);
-  AinJobShape shape = {
-    .dtype = lane->model->dtype,
-    .batch = job->n_samples,
-    .rows = first->task->rows,
-    .columns = first->task->columns,
-    .copy_input = lane->model->writes_input || lane->copy_input,
-    .options = first->task->options,
-    .output_length = first->task->output_length,
-  };
-  g_ptr_array_add(lane->jobs, job);
-  job->slot = ain_slot_take(lane->worker, &shape, &error);
-  if (job->slot == NULL) {
-    job_fail(job, error);
-    job_free(job);
+  if (count_runners(lane, device, TRUE) > 0) {
+    done(NULL, data);
     return;
   }
-  if (job->sample_size * job->n_samples > INLINE_BYTES) {
-    ain_loop_offload(lane->context->loop, fill_job, submit_job, job);
-  } else {
-    fill_job(job);
-    submit_job(job);
-  }
+  add_waiter(lane, device, FALSE, done, data);
+  ensure_runners(lane);
 }
 
-/* --- the worker
- * ---------------------------------------------------------------------------------------------- */
+void ain_lane_unload(AinLane *lane, const char *device, AinSchedulerDone done, gpointer data) {
+  guint pin = find_pin(lane, device);
+  if (pin != G_MAXUINT) {
+    g_ptr_array_remove_index(lane->pins, pin);
+  }
+  if (device_is_empty(lane, device)) {
+    g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_INVALID,
+                                          "model [%s] is not loaded on device [%s]: see SHOW LOADED MODELS",
+                                          lane->model->id, device);
+    done(error, data);
+    return;
+  }
+  for (guint i = 0; i < lane->runners->len; i++) {
+    AinRunner *runner = g_ptr_array_index(lane->runners, i);
+    runner->leaving |= g_str_equal(runner->device, device);
+  }
+  add_waiter(lane, device, TRUE, done, data);
+  ain_lane_dispatch(lane);
+}
+
+/* --- the workers --- */
 
 static gint64 backoff(const AinLane *lane) {
   if (lane->failures <= 1) {
@@ -287,174 +185,241 @@ static gint64 backoff(const AinLane *lane) {
 static void retry_due(gpointer data) {
   AinLane *lane = data;
   lane->retry = NULL;
-  start_worker(lane);
+  ensure_runners(lane);
 }
 
-static void worker_loaded(AinWorker *worker, const char *findings, gpointer data) {
-  (void)worker;
-  (void)findings;
-  AinLane *lane = data;
-  lane->ready = TRUE;
+static gboolean has_failed(const AinLane *lane) {
+  return lane->load_error != NULL && lane->failures >= CRASHES_TO_FAIL;
+}
+
+const GError *ain_lane_failure(const AinLane *lane) {
+  return has_failed(lane) ? lane->load_error : NULL;
+}
+
+static gboolean device_wants_runner(const AinLane *lane, const char *device) {
+  guint there = count_runners(lane, device, FALSE);
+  return there == 0 || (!g_queue_is_empty((GQueue *)&lane->queue) && there < lane->context->config.replicas);
+}
+
+static void ensure_on(AinLane *lane, const char *device) {
+  if (device_wants_runner(lane, device)) {
+    g_ptr_array_add(lane->runners, ain_runner_new(lane, device));
+  }
+}
+
+/* Starts what is missing: the pinned devices, or one on the default device when requests wait. More replicas
+ * come one at a time, while requests wait that no worker has room for. */
+static void ensure_runners(AinLane *lane) {
+  if (lane->closed || lane->retry != NULL || has_failed(lane)) {
+    return;
+  }
+  for (guint i = 0; i < lane->pins->len; i++) {
+    ensure_on(lane, g_ptr_array_index(lane->pins, i));
+  }
+  if (lane->pins->len == 0 && !g_queue_is_empty(&lane->queue)) {
+    ensure_on(lane, DEFAULT_DEVICE);
+  }
+}
+
+void ain_lane_runner_ready(AinLane *lane, AinRunner *runner) {
   g_clear_error(&lane->load_error);
-  dispatch(lane);
+  tell_waiters(lane, runner->device, FALSE, NULL);
+  ain_lane_dispatch(lane);
 }
 
-static void worker_ended(AinWorker *worker, const GError *error, gpointer data) {
-  AinLane *lane = data;
-  gboolean was_ready = lane->ready;
-  g_autoptr(GError) reason = g_error_copy(error);
-  ain_worker_free(worker);
-  lane->worker = NULL;
-  lane->ready = FALSE;
-  lane->failures++;
-  if (lane->closed) {
-    wind_down(lane);
+/* A worker that could not load: nobody else's load would go better right now. */
+static void load_failed(AinLane *lane, const char *device, const GError *error) {
+  guint pin = find_pin(lane, device);
+  if (pin != G_MAXUINT) {
+    g_ptr_array_remove_index(lane->pins, pin);
+  }
+  g_clear_error(&lane->load_error);
+  lane->load_error = g_error_copy(error);
+  lane->load_again = ain_loop_now() + LOAD_RETRY_US;
+  tell_waiters(lane, device, FALSE, error);
+  fail_queue(lane, error);
+}
+
+static void crashed(AinLane *lane, const GError *error) {
+  if (lane->failures < CRASHES_TO_FAIL) {
     return;
   }
-  g_warning("model %s: %s", lane->model->id, reason->message);
-  if (!was_ready) {
-    g_clear_error(&lane->load_error);
-    lane->load_error = g_error_copy(reason);
-    lane->load_again = ain_loop_now() + LOAD_RETRY_US;
-    fail_queue(lane, reason);
+  g_clear_error(&lane->load_error);
+  lane->load_error =
+      g_error_new(AIN_ERROR, error->code,
+                  "model [%s] has failed: its process ended %u times in a row without an answer, at last: "
+                  "%s; LOAD MODEL or a new registration makes it available again",
+                  lane->model->id, lane->failures, error->message);
+  lane->load_again = G_MAXINT64;
+  g_warning("%s", lane->load_error->message);
+  fail_queue(lane, lane->load_error);
+}
+
+/* The prototype ended: the model is not to blame, and what waits can wait for the next prototype. */
+static gboolean runtime_restarts(const AinLane *lane, const GError *error) {
+  const char *reason;
+  return g_error_matches(error, AIN_ERROR, AIN_ERROR_ENVIRONMENT)
+         && ain_runtime_state(lane->context->runtime, &reason) != AIN_RUNTIME_FAILED;
+}
+
+static void count_end(AinLane *lane, const char *device, gboolean was_ready, const GError *error) {
+  gint64 wait = RUNTIME_RETRY_US;
+  g_warning("model %s: %s", lane->model->id, error->message);
+  if (!runtime_restarts(lane, error)) {
+    lane->failures++;
+    wait = backoff(lane);
+    if (!was_ready) {
+      load_failed(lane, device, error);
+    }
+    crashed(lane, error);
   }
-  if (!g_queue_is_empty(&lane->queue) && lane->retry == NULL) {
-    lane->retry = ain_loop_timer(lane->context->loop, ain_loop_now() + backoff(lane), retry_due, lane);
+  if (wait > 0 && lane->retry == NULL) {
+    lane->retry = ain_loop_timer(lane->context->loop, ain_loop_now() + wait, retry_due, lane);
   }
 }
 
-static const AinWorkerEvents worker_events = { worker_loaded, worker_ended };
-
-static void start_worker(AinLane *lane) {
-  if (lane->worker != NULL || lane->retry != NULL) {
-    return;
+void ain_lane_runner_ended(AinLane *lane, AinRunner *runner, gboolean was_ready, const GError *error) {
+  gboolean wanted = runner->leaving || lane->closed; /* by us */
+  runner->leaving = TRUE; /* until its last job, one that is being filled, has come back */
+  if (!wanted) {
+    count_end(lane, runner->device, was_ready, error);
   }
-  const AinModel *model = lane->model;
-  AinWorkerSpec spec = {
-    .name = model->id,
-    .kind = ain_model_kind_name(model->kind),
-    .directory = model->directory,
-    .dtype = model->dtype,
-    .input_shape = { model->input_shape[0], model->input_shape[1] },
-    .output_shape = { model->output_shape[0], model->output_shape[1] },
-    .max_batch = batch_limit(lane),
-    .memory_bytes = lane->context->config.worker_memory_bytes,
-    .official_numbers = lane->context->config.official_numbers,
-  };
-  if (ain_model_is_flexible(model)) { /* so large are the slots; larger requests get memory of their own */
-    spec.input_shape[0] = AIN_TASK_USUAL_ROWS;
-    spec.input_shape[1] = 1;
-  }
-  lane->context->totals.workers++;
-  lane->worker = ain_worker_start(lane->context->runtime, &spec, &worker_events, lane);
+  ain_lane_dispatch(lane);
 }
 
-/* The second slot is for what arrives while the first is computed. For models that batch it is filled only
- * when as much waits as is being computed: requests then meet in batches instead of trickling one by one. */
-static gboolean worth_a_job(AinLane *lane) {
-  if (lane->jobs->len == 0 || batch_limit(lane) == 1) {
-    return TRUE;
-  }
-  const Job *running = g_ptr_array_index(lane->jobs, 0);
-  return g_queue_get_length(&lane->queue) >= MIN(running->n_samples, batch_limit(lane));
-}
-
-/* A model that holds on to request arrays gets copies from now on, in a fresh worker: the old one's slots are
- * not ours to reuse. */
-static void replace_keeper(AinLane *lane) {
-  if (lane->jobs->len == 0 && lane->ready && ain_worker_kept_input(lane->worker) && lane->failures == 0
-      && !lane->model->writes_input) {
-    g_message("model %s keeps its input arrays: it gets copies from now on", lane->model->id);
-    g_autoptr(GError) error =
-        g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "replaced, the model keeps its input");
-    ain_worker_kill(lane->worker, error);
+/* Ends runners that are to leave and have no job; frees those whose process is gone. */
+static void sweep(AinLane *lane) {
+  g_autoptr(GError) error = NULL;
+  for (guint i = lane->runners->len; i > 0; i--) {
+    AinRunner *runner = g_ptr_array_index(lane->runners, i - 1);
+    if (!runner->leaving || runner->jobs->len > 0) {
+      continue;
+    }
+    if (runner->worker != NULL) {
+      if (error == NULL) {
+        error = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "unloaded");
+      }
+      ain_runner_end(runner, error);
+      continue;
+    }
+    g_ptr_array_remove_index(lane->runners, i - 1);
+    if (device_is_empty(lane, runner->device)) {
+      tell_waiters(lane, runner->device, TRUE, NULL);
+    }
+    ain_runner_free(runner);
   }
 }
 
-static void check_deadline(gpointer data);
+/* --- dispatch --- */
 
-static void watch_deadline(AinLane *lane) {
-  gint64 limit = lane->context->config.inference_timeout_us;
-  if (limit > 0 && lane->deadline == NULL && lane->jobs->len > 0) {
-    lane->deadline = ain_loop_timer(lane->context->loop, lane->running_since + limit, check_deadline, lane);
-  }
-}
-
-static void check_deadline(gpointer data) {
-  AinLane *lane = data;
-  gint64 limit = lane->context->config.inference_timeout_us;
-  lane->deadline = NULL;
-  if (lane->jobs->len > 0 && lane->worker != NULL && ain_loop_now() - lane->running_since >= limit) {
-    g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_TIMEOUT,
-                                          "model [%s] did not answer within %" G_GINT64_FORMAT
-                                          " ms (ain_inference_timeout_ms) and was stopped",
-                                          lane->model->id, limit / 1000);
-    ain_worker_kill(lane->worker, error);
-    return;
-  }
-  watch_deadline(lane);
-}
-
-/* A closed lane goes when its jobs and its worker have gone. Nobody touches the lane after dispatch(). */
-static void wind_down(AinLane *lane) {
-  if (lane->jobs->len > 0) {
-    return;
-  }
-  if (lane->worker == NULL) {
-    lane_free(lane);
-    return;
-  }
-  g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "unloaded");
-  ain_worker_kill(lane->worker, error);
-}
-
-static void dispatch(AinLane *lane) {
-  if (lane->closed) {
-    wind_down(lane);
-    return;
-  }
-  replace_keeper(lane);
-  while (lane->ready && !g_queue_is_empty(&lane->queue) && ain_worker_free_slots(lane->worker) > 0
-         && worth_a_job(lane)) {
-    start_job(lane, gather(lane));
-  }
-  watch_deadline(lane);
-  if (lane->worker == NULL && !g_queue_is_empty(&lane->queue)) {
-    start_worker(lane);
-  }
-}
-
-/* --- callers that go away
- * ------------------------------------------------------------------------------------ */
-
-static gboolean all_abandoned(const Job *job) {
-  for (guint i = 0; i < job->pieces->len; i++) {
-    if (!g_array_index(job->pieces, Piece, i).task->abandoned) {
-      return FALSE;
+static AinRunner *pick_runner(AinLane *lane) {
+  AinRunner *best = NULL;
+  for (guint i = 0; i < lane->runners->len; i++) {
+    AinRunner *runner = g_ptr_array_index(lane->runners, i);
+    if ((best == NULL || runner->jobs->len < best->jobs->len) && ain_runner_wants_job(runner)) {
+      best = runner;
     }
   }
+  return best;
+}
+
+static void delay_over(gpointer data) {
+  AinLane *lane = data;
+  lane->delay = NULL;
+  ain_lane_dispatch(lane);
+}
+
+/* With a batch delay, fewer requests than fit wait for company until the oldest has waited long enough. */
+static gboolean waits_for_company(AinLane *lane) {
+  gint64 delay = lane->context->config.max_batch_delay_us;
+  if (delay == 0 || g_queue_get_length(&lane->queue) >= ain_lane_batch_limit(lane)) {
+    return FALSE;
+  }
+  const AinTask *oldest = g_queue_peek_head(&lane->queue);
+  gint64 until = ain_call_arrival(oldest->call) + delay;
+  if (ain_loop_now() >= until) {
+    return FALSE;
+  }
+  if (lane->delay == NULL) {
+    lane->delay = ain_loop_timer(lane->context->loop, until, delay_over, lane);
+  }
   return TRUE;
+}
+
+void ain_lane_dispatch(AinLane *lane) {
+  sweep(lane);
+  if (lane->closed) {
+    if (lane->runners->len == 0) {
+      lane_free(lane);
+    }
+    return;
+  }
+  AinRunner *runner = NULL;
+  while (!g_queue_is_empty(&lane->queue) && !waits_for_company(lane)
+         && (runner = pick_runner(lane)) != NULL) {
+    ain_runner_start_job(runner);
+  }
+  if (lane->pins->len > 0 || !g_queue_is_empty(&lane->queue)) {
+    ensure_runners(lane);
+  }
+}
+
+/* --- callers that go away --- */
+
+/* DataNodes of 2.0.6 and later send a call that timed out again, on a new connection. */
+typedef struct {
+  AinCall *call; /* holds the request to compare with */
+  AinJobResult result;
+  guint8 *data;
+  gint64 until;
+} Finished;
+
+static void finished_free(gpointer data) {
+  Finished *finished = data;
+  ain_call_unref(finished->call);
+  g_free(finished->data);
+  g_free(finished);
+}
+
+static void check_orphans(gpointer data);
+
+static void watch_orphans(AinLane *lane) {
+  if (lane->orphans == NULL) {
+    lane->orphans = ain_loop_timer(
+        lane->context->loop, ain_loop_now() + lane->context->config.orphan_grace_us, check_orphans, lane);
+  }
 }
 
 static void check_orphans(gpointer data) {
   AinLane *lane = data;
   gboolean waiting = FALSE;
+  gint64 now = ain_loop_now();
   lane->orphans = NULL;
-  for (guint i = 0; i < lane->jobs->len; i++) {
-    const Job *job = g_ptr_array_index(lane->jobs, i);
-    if (all_abandoned(job) && job->slot != NULL && ain_slot_is_running(job->slot)) {
-      g_autoptr(GError) error =
-          g_error_new(AIN_ERROR, AIN_ERROR_TIMEOUT, "nobody waits for the answer of model [%s] any more",
-                      lane->model->id);
-      ain_worker_kill(lane->worker, error);
-      return;
+  for (guint i = 0; i < lane->runners->len; i++) {
+    ain_runner_end_orphan(g_ptr_array_index(lane->runners, i), &waiting);
+  }
+  for (guint i = lane->finished->len; i > 0; i--) {
+    const Finished *finished = g_ptr_array_index(lane->finished, i - 1);
+    if (finished->until <= now) {
+      g_ptr_array_remove_index_fast(lane->finished, i - 1);
     }
-    waiting |= all_abandoned(job);
   }
-  if (waiting) {
-    lane->orphans = ain_loop_timer(
-        lane->context->loop, ain_loop_now() + lane->context->config.orphan_grace_us, check_orphans, lane);
+  if (waiting || lane->finished->len > 0) {
+    watch_orphans(lane);
   }
+}
+
+void ain_lane_keep_result(AinLane *lane, AinTask *task, const AinJobResult *result, const guint8 *data) {
+  if (lane->finished->len >= FINISHED_MAX) {
+    return;
+  }
+  Finished *finished = g_new0(Finished, 1);
+  finished->call = ain_call_ref(task->call);
+  finished->result = *result;
+  finished->data = g_memdup2(data, (gsize)result->rows * result->columns * ain_dtype_size(result->dtype));
+  finished->until = ain_loop_now() + lane->context->config.orphan_grace_us;
+  g_ptr_array_add(lane->finished, finished);
+  watch_orphans(lane);
 }
 
 static void task_abandoned(AinCall *call, gpointer data) {
@@ -464,34 +429,70 @@ static void task_abandoned(AinCall *call, gpointer data) {
   task->abandoned = TRUE;
   if (task->in_flight == 0) {
     g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the caller has gone");
-    fail_task(lane, task, error);
-    task_settle(lane, task);
-  } else if (lane->orphans == NULL) {
-    lane->orphans = ain_loop_timer(
-        lane->context->loop, ain_loop_now() + lane->context->config.orphan_grace_us, check_orphans, lane);
+    ain_lane_fail(lane, task, error);
+    ain_lane_settle(lane, task);
+  } else {
+    g_ptr_array_add(lane->abandoned, task);
+    watch_orphans(lane);
   }
 }
 
-/* --- the lane
- * ------------------------------------------------------------------------------------------------ */
+static gboolean take_over_running(AinLane *lane, AinTask *task) {
+  for (guint i = 0; i < lane->abandoned->len; i++) {
+    AinTask *earlier = g_ptr_array_index(lane->abandoned, i);
+    if (!earlier->answered
+        && ain_task_is_resent(ain_call_request(earlier->call), ain_call_request(task->call))) {
+      g_ptr_array_remove_index_fast(lane->abandoned, i);
+      ain_task_take_over(earlier, task);
+      ain_call_on_abandon(earlier->call, task_abandoned, earlier);
+      lane->context->pending--;
+      return TRUE;
+    }
+  }
+  return FALSE;
+}
+
+static gboolean answer_from_finished(AinLane *lane, AinTask *task) {
+  for (guint i = 0; i < lane->finished->len; i++) {
+    const Finished *finished = g_ptr_array_index(lane->finished, i);
+    if (task->n_samples == 1
+        && ain_task_is_resent(ain_call_request(finished->call), ain_call_request(task->call))) {
+      lane->context->totals.requests += ain_task_take_results(task, 0, 1, &finished->result, finished->data);
+      g_ptr_array_remove_index_fast(lane->finished, i);
+      ain_lane_settle(lane, task);
+      return TRUE;
+    }
+  }
+  return FALSE;
+}
+
+/* --- the lane --- */
 
 AinLane *ain_lane_new(AinLaneContext *context, AinModel *model) {
   AinLane *lane = g_new0(AinLane, 1);
   lane->context = context;
   lane->model = ain_model_ref(model);
   g_queue_init(&lane->queue);
-  lane->jobs = g_ptr_array_new();
+  lane->runners = g_ptr_array_new();
+  lane->pins = g_ptr_array_new_with_free_func(g_free);
+  lane->waiters = g_ptr_array_new();
+  lane->abandoned = g_ptr_array_new();
+  lane->finished = g_ptr_array_new_with_free_func(finished_free);
   context->n_lanes++;
   return lane;
 }
 
 static void lane_free(AinLane *lane) {
   AinLaneContext *context = lane->context;
-  ain_loop_timer_stop(lane->deadline);
   ain_loop_timer_stop(lane->orphans);
   ain_loop_timer_stop(lane->retry);
+  ain_loop_timer_stop(lane->delay);
   g_clear_error(&lane->load_error);
-  g_ptr_array_unref(lane->jobs);
+  g_ptr_array_unref(lane->runners);
+  g_ptr_array_unref(lane->pins);
+  g_ptr_array_unref(lane->waiters);
+  g_ptr_array_unref(lane->abandoned);
+  g_ptr_array_unref(lane->finished);
   ain_model_unref(lane->model);
   g_free(lane);
   if (--context->n_lanes == 0 && context->idle != NULL) {
@@ -502,10 +503,16 @@ static void lane_free(AinLane *lane) {
 void ain_lane_close(AinLane *lane, gboolean now, const GError *reason) {
   lane->closed = TRUE;
   fail_queue(lane, reason);
-  if (now && lane->worker != NULL) {
-    ain_worker_kill(lane->worker, reason);
+  tell_waiters(lane, NULL, FALSE, reason);
+  tell_waiters(lane, NULL, TRUE, NULL);
+  for (guint i = 0; i < lane->runners->len; i++) {
+    AinRunner *runner = g_ptr_array_index(lane->runners, i);
+    runner->leaving = TRUE;
+    if (now) {
+      ain_runner_end(runner, reason);
+    }
   }
-  wind_down(lane);
+  ain_lane_dispatch(lane);
 }
 
 static gboolean has_room(AinLane *lane, const AinTask *task, GError **error) {
@@ -525,17 +532,21 @@ void ain_lane_add(AinLane *lane, AinTask *task) {
   g_autoptr(GError) error = NULL;
   task->lane = lane;
   lane->context->pending++;
-  if (lane->load_error != NULL && lane->worker == NULL && ain_loop_now() < lane->load_again) {
-    fail_task(lane, task, lane->load_error);
-    task_settle(lane, task);
+  /* A request sent again gets what its first try began; nothing else is ever shared between requests. */
+  if (take_over_running(lane, task) || answer_from_finished(lane, task)) {
+    return;
+  }
+  if (lane->load_error != NULL && ain_loop_now() < lane->load_again) {
+    ain_lane_fail(lane, task, lane->load_error);
+    ain_lane_settle(lane, task);
     return;
   }
   if (!has_room(lane, task, &error)) {
-    fail_task(lane, task, error);
-    task_settle(lane, task);
+    ain_lane_fail(lane, task, error);
+    ain_lane_settle(lane, task);
     return;
   }
   ain_call_on_abandon(task->call, task_abandoned, task);
-  enqueue(lane, task, FALSE);
-  dispatch(lane);
+  ain_lane_enqueue(lane, task, FALSE);
+  ain_lane_dispatch(lane);
 }

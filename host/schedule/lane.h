@@ -1,4 +1,5 @@
-/* The way of one model's requests: queue, worker, jobs. Loop thread. */
+/* The way of one model's requests: a bounded queue, and the workers that serve it: one per device and
+ * replica, started with the first request or by LOAD MODEL. Loop thread. */
 #pragma once
 #include "schedule/scheduler.h"
 #include "schedule/task.h"
@@ -19,7 +20,15 @@ typedef struct AinLane AinLane;
 /* context is borrowed and outlives the lane. */
 AinLane *ain_lane_new(AinLaneContext *context, AinModel *model);
 /* Answers what waits with `reason`, lets the running jobs end (or, when `now`, ends them with it), then ends
- * the worker and frees itself. */
+ * the workers and frees itself. */
 void ain_lane_close(AinLane *lane, gboolean now, const GError *reason);
 /* Takes the task; answers BUSY at once when the queue is full. */
 void ain_lane_add(AinLane *lane, AinTask *task);
+
+/* As ain_scheduler_load() and ain_scheduler_unload(), for one device. */
+void ain_lane_load(AinLane *lane, const char *device, AinSchedulerDone done, gpointer data);
+void ain_lane_unload(AinLane *lane, const char *device, AinSchedulerDone done, gpointer data);
+/* Loaded workers on the device. */
+guint ain_lane_loaded(const AinLane *lane, const char *device);
+/* Why the model is not served any more after it crashed again and again, or NULL. Borrowed. */
+const GError *ain_lane_failure(const AinLane *lane);

@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* A registration must be answered before the caller's 60 s are over. */
-#define PROOF_TIMEOUT_US (45 * G_USEC_PER_SEC)
+#define PROOF_TIMEOUT_US (G_GINT64_CONSTANT(45) * G_USEC_PER_SEC)
 #define MAX_BATCH 32U
 
 struct AinProofs {
@@ -216,8 +216,10 @@ void ain_proofs_free(AinProofs *proofs) {
     return;
   }
   g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the node is stopping");
-  while (proofs->running->len > 0) {
-    finish(g_ptr_array_index(proofs->running, 0), error);
+  g_autoptr(GPtrArray) running = g_steal_pointer(&proofs->running);
+  proofs->running = g_ptr_array_new(); /* what finish() removes the proof from */
+  for (guint i = 0; i < running->len; i++) {
+    finish(g_ptr_array_index(running, i), error);
   }
   g_ptr_array_unref(proofs->running);
   g_free(proofs);

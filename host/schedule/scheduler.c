@@ -45,14 +45,19 @@ void ain_scheduler_free(AinScheduler *scheduler) {
   }
 }
 
-void ain_scheduler_infer(AinScheduler *scheduler, AinModel *model, AinCall *call) {
+static AinLane *lane_of(AinScheduler *scheduler, AinModel *model) {
   AinLane *lane = g_hash_table_lookup(scheduler->lanes, model);
   if (lane == NULL) {
     lane = ain_lane_new(&scheduler->context, model);
     g_hash_table_insert(scheduler->lanes, model, lane);
   }
+  return lane;
+}
+
+void ain_scheduler_infer(AinScheduler *scheduler, AinModel *model, AinCall *call) {
+  AinLane *lane = lane_of(scheduler, model);
   g_autoptr(GError) error = NULL;
-  AinTask *task = ain_task_new(model, call, &error);
+  AinTask *task = ain_task_new(model, call, scheduler->context.config.max_array_bytes, &error);
   if (task == NULL) {
     scheduler->context.totals.failures++;
     ain_call_reply_error(call, error);
@@ -60,6 +65,63 @@ void ain_scheduler_infer(AinScheduler *scheduler, AinModel *model, AinCall *call
     return;
   }
   ain_lane_add(lane, task);
+}
+
+/* --- LOAD and UNLOAD --- */
+
+/* Several devices, one answer. */
+typedef struct {
+  guint left;
+  GError *error; /* the first one */
+  AinSchedulerDone done;
+  gpointer data;
+} Gathering;
+
+static void one_device_done(const GError *error, gpointer data) {
+  Gathering *gathering = data;
+  if (error != NULL && gathering->error == NULL) {
+    gathering->error = g_error_copy(error);
+  }
+  if (--gathering->left == 0) {
+    gathering->done(gathering->error, gathering->data);
+    g_clear_error(&gathering->error);
+    g_free(gathering);
+  }
+}
+
+typedef void (*LaneAction)(AinLane *lane, const char *device, AinSchedulerDone done, gpointer data);
+
+static void on_devices(AinScheduler *scheduler, AinModel *model, LaneAction action,
+                       const char *const *devices, guint n_devices, AinSchedulerDone done, gpointer data) {
+  AinLane *lane = lane_of(scheduler, model);
+  Gathering *gathering = g_new0(Gathering, 1);
+  gathering->left = n_devices + 1; /* so that it is not done before all were asked */
+  gathering->done = done;
+  gathering->data = data;
+  for (guint i = 0; i < n_devices; i++) {
+    action(lane, devices[i], one_device_done, gathering);
+  }
+  one_device_done(NULL, gathering);
+}
+
+void ain_scheduler_load(AinScheduler *scheduler, AinModel *model, const char *const *devices, guint n_devices,
+                        AinSchedulerDone done, gpointer data) {
+  on_devices(scheduler, model, ain_lane_load, devices, n_devices, done, data);
+}
+
+void ain_scheduler_unload(AinScheduler *scheduler, AinModel *model, const char *const *devices,
+                          guint n_devices, AinSchedulerDone done, gpointer data) {
+  on_devices(scheduler, model, ain_lane_unload, devices, n_devices, done, data);
+}
+
+guint ain_scheduler_loaded(AinScheduler *scheduler, AinModel *model, const char *device) {
+  const AinLane *lane = g_hash_table_lookup(scheduler->lanes, model);
+  return lane != NULL ? ain_lane_loaded(lane, device) : 0;
+}
+
+const GError *ain_scheduler_failure(AinScheduler *scheduler, AinModel *model) {
+  const AinLane *lane = g_hash_table_lookup(scheduler->lanes, model);
+  return lane != NULL ? ain_lane_failure(lane) : NULL;
 }
 
 void ain_scheduler_retire(AinScheduler *scheduler, AinModel *model) {

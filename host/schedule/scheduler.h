@@ -20,6 +20,9 @@ typedef struct {
   gint64 worker_memory_bytes;  /* 0 = no limit */
   gboolean official_numbers;   /* built-ins: the numbers of the official releases where ours differ */
   gboolean batching;           /* FALSE: every request runs alone, answers are bit-equal */
+  guint replicas;              /* workers of one model on one device, at most */
+  gint64 max_batch_delay_us;   /* requests wait so long for company; 0 = never */
+  guint64 max_array_bytes;     /* decoded input of one request */
 } AinSchedulerConfig;
 
 typedef struct AinScheduler AinScheduler;
@@ -34,6 +37,19 @@ void ain_scheduler_free(AinScheduler *scheduler); /* after shutdown, or unused; 
 /* Runs an INFERENCE or FORECAST call on the model and answers it, also on every error. Takes the call's
  * reference. */
 void ain_scheduler_infer(AinScheduler *scheduler, AinModel *model, AinCall *call);
+
+typedef void (*AinSchedulerDone)(const GError *error, gpointer data);
+/* Loads the model on the devices (texts "cpu", "0", ...; checked by the caller) and keeps it loaded: done
+ * when all have it, or with the first error. Errors: those of AinWorkerEvents.ended. */
+void ain_scheduler_load(AinScheduler *scheduler, AinModel *model, const char *const *devices, guint n_devices,
+                        AinSchedulerDone done, gpointer data);
+/* Ends its workers there after their running requests. Errors: INVALID (not loaded there). */
+void ain_scheduler_unload(AinScheduler *scheduler, AinModel *model, const char *const *devices,
+                          guint n_devices, AinSchedulerDone done, gpointer data);
+/* Loaded workers of the model on a device. */
+guint ain_scheduler_loaded(AinScheduler *scheduler, AinModel *model, const char *device);
+/* Why the model is out of service after crashing again and again, or NULL. Borrowed. */
+const GError *ain_scheduler_failure(AinScheduler *scheduler, AinModel *model);
 
 /* The model is no longer served: queued requests are answered MODEL_NOT_FOUND, the one running may end. */
 void ain_scheduler_retire(AinScheduler *scheduler, AinModel *model);

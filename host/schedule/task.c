@@ -84,7 +84,23 @@ static void take_latest_rows(AinTask *task) {
   }
 }
 
-AinTask *ain_task_new(AinModel *model, AinCall *call, GError **error) {
+/* Run lengths and dictionaries let a few bytes claim billions of rows: what they unfold to is bounded, too.
+ */
+static gboolean check_size(const AinTask *task, guint64 max_array_bytes, GError **error) {
+  const AinModel *model = task->model;
+  guint64 bytes = (guint64)task->rows * (guint64)task->columns * ain_dtype_size(model->dtype);
+  if (bytes <= max_array_bytes) {
+    return TRUE;
+  }
+  g_set_error(error, AIN_ERROR, AIN_ERROR_TOO_LARGE,
+              "%u rows of %u columns are %" G_GUINT64_FORMAT
+              " bytes of input for model [%s], more than the %" G_GUINT64_FORMAT
+              " that one request may have (ain_max_frame_bytes)",
+              task->rows, task->columns, bytes, model->id, max_array_bytes);
+  return FALSE;
+}
+
+AinTask *ain_task_new(AinModel *model, AinCall *call, guint64 max_array_bytes, GError **error) {
   const AinRequest *request = ain_call_request(call);
   AinTask *task = g_new0(AinTask, 1);
   if (!ain_tsblock_parse(&task->block, request->dataset.data, request->dataset.size, error)) {
@@ -104,6 +120,10 @@ AinTask *ain_task_new(AinModel *model, AinCall *call, GError **error) {
   if (request->method != AIN_METHOD_INFERENCE) {
     take_latest_rows(task);
   }
+  if (!check_size(task, max_array_bytes, error)) {
+    ain_task_free(task);
+    return NULL;
+  }
   task->call = call;
   return task;
 }
@@ -115,6 +135,7 @@ void ain_task_free(AinTask *task) {
   ain_tsblock_clear(&task->block);
   ain_model_unref(task->model);
   ain_call_unref(task->call);
+  ain_call_unref(task->source);
   g_clear_pointer(&task->results, g_byte_array_unref);
   g_free(task->options);
   g_free(task);
@@ -123,6 +144,45 @@ void ain_task_free(AinTask *task) {
 gboolean ain_task_fits(const AinTask *task, const AinTask *other) {
   return task->rows == other->rows && task->columns == other->columns
          && task->output_length == other->output_length && g_strcmp0(task->options, other->options) == 0;
+}
+
+static gboolean slices_equal(AinSlice a, AinSlice b) {
+  return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
+}
+
+static gboolean options_equal(const AinRequest *a, const AinRequest *b) {
+  if (a->n_options != b->n_options || a->n_column_order != b->n_column_order) {
+    return FALSE;
+  }
+  for (guint i = 0; i < a->n_options; i++) {
+    if (!slices_equal(a->options[i].key, b->options[i].key)
+        || !slices_equal(a->options[i].value, b->options[i].value)) {
+      return FALSE;
+    }
+  }
+  return a->n_column_order == 0
+         || memcmp(a->column_order, b->column_order, a->n_column_order * sizeof a->column_order[0]) == 0;
+}
+
+gboolean ain_task_is_resent(const AinRequest *earlier, const AinRequest *later) {
+  return earlier->method == later->method && earlier->families == later->families
+         && earlier->output_length == later->output_length && earlier->has_window == later->has_window
+         && earlier->window_interval == later->window_interval && earlier->window_step == later->window_step
+         && slices_equal(earlier->model_id, later->model_id) && options_equal(earlier, later)
+         && slices_equal(earlier->dataset, later->dataset);
+}
+
+void ain_task_take_over(AinTask *task, AinTask *again) {
+  g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the request was sent again");
+  ain_call_reply_error(task->call, error); /* nobody reads it; each call is answered once */
+  if (task->source == NULL) {
+    task->source = task->call;
+  } else {
+    ain_call_unref(task->call);
+  }
+  task->call = g_steal_pointer(&again->call);
+  task->abandoned = FALSE;
+  ain_task_free(again);
 }
 
 gsize ain_task_size(const AinTask *task) {
@@ -136,8 +196,7 @@ gboolean ain_task_fill(const AinTask *task, guint32 index, void *dst, GError **e
                                task->rows, task->model->dtype, AIN_NULLS_ZERO, dst, error);
 }
 
-/* --- the answer
- * ---------------------------------------------------------------------------------------------- */
+/* --- the answer --- */
 
 /* What config.yaml says about the answer's shape. */
 static gboolean check_declared(const AinTask *task, const AinJobResult *result, GError **error) {
@@ -219,11 +278,9 @@ static guint8 *uniform_types(const AinTask *task) {
   return types;
 }
 
-static gboolean answer(AinTask *task, const guint8 *data) {
-  guint32 rows = task->out_rows;
+static gboolean send_blocks(const AinTask *task, const guint8 *data, const guint8 *types) {
   const AinRequest *request = ain_call_request(task->call);
-  const guint8 *declared = declared_types(task);
-  g_autofree guint8 *owned = declared == NULL ? uniform_types(task) : NULL;
+  guint32 rows = task->out_rows;
   Filling filling = {
     .task = task,
     .data = data,
@@ -232,10 +289,10 @@ static gboolean answer(AinTask *task, const guint8 *data) {
     .sent_rows = request->method == AIN_METHOD_FORECAST && request->output_length > 0
                      ? MIN(rows, (guint32)request->output_length)
                      : rows,
-    .types = declared != NULL ? declared : owned,
+    .types = types,
     .columns = task->out_columns,
   };
-  gsize size = ain_tsblock_encoded_size(filling.types, filling.columns, filling.sent_rows);
+  gsize size = ain_tsblock_encoded_size(types, filling.columns, filling.sent_rows);
   if (size == 0) {
     g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_TOO_LARGE,
                                           "the result of model [%s] is too large to send", task->model->id);
@@ -249,6 +306,15 @@ static gboolean answer(AinTask *task, const guint8 *data) {
   }
   ain_call_reply_blocks(task->call, task->n_samples, many != NULL ? many : &one, fill_block, &filling);
   return TRUE;
+}
+
+static gboolean answer(const AinTask *task, const guint8 *data) {
+  const guint8 *declared = declared_types(task);
+  if (declared != NULL) {
+    return send_blocks(task, data, declared);
+  }
+  g_autofree guint8 *types = uniform_types(task);
+  return send_blocks(task, data, types);
 }
 
 void ain_task_fail(AinTask *task, const GError *error) {

@@ -8,7 +8,8 @@
 #include <glib.h>
 
 typedef struct {
-  AinCall *call;
+  AinCall *call;   /* who gets the answer */
+  AinCall *source; /* whose frame the block lies in, when that caller went and another took over; else NULL */
   AinModel *model;
   AinTsBlock block;
   guint32 rows; /* of one sample */
@@ -32,7 +33,7 @@ typedef struct {
 } AinTask;
 
 /* Parses and checks; takes the call's reference on success only. Errors: MALFORMED, TOO_LARGE, INVALID. */
-AinTask *ain_task_new(AinModel *model, AinCall *call, GError **error);
+AinTask *ain_task_new(AinModel *model, AinCall *call, guint64 max_array_bytes, GError **error);
 void ain_task_free(AinTask *task); /* NULL is allowed; the call must have been answered */
 
 /* Rows of a request to a flexible model that fit into a slot. */
@@ -40,6 +41,11 @@ void ain_task_free(AinTask *task); /* NULL is allowed; the call must have been a
 
 /* TRUE when samples of both may run in one job. */
 gboolean ain_task_fits(const AinTask *task, const AinTask *other);
+/* Whether two requests ask for the same, byte for byte but for the sequence id: one re-sent after a time-out.
+ */
+gboolean ain_task_is_resent(const AinRequest *earlier, const AinRequest *later);
+/* The caller of `again`, which is freed, takes over the answer of `task`, whose own caller has gone. */
+void ain_task_take_over(AinTask *task, AinTask *again);
 
 /* Bytes it holds while it waits. */
 gsize ain_task_size(const AinTask *task);

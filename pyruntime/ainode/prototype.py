@@ -12,7 +12,7 @@ import select
 import socket
 import struct
 import sys
-from typing import Dict, List
+from typing import Any, Dict, List, Tuple
 
 import _ainode
 
@@ -24,9 +24,18 @@ def _thread_count() -> int:
     return len(os.listdir("/proc/self/task"))
 
 
-def _import_frameworks() -> str:
-    """Imports what nearly every model needs; returns the versions found, as text."""
+def _count_cuda_devices(torch: Any) -> int:
+    """CUDA devices, asked of the driver's management library: CUDA itself must not be touched before a fork."""
+    count = getattr(torch.cuda, "_device_count_nvml", None)
+    if torch.version.cuda is None or count is None:
+        return 0
+    return max(count(), 0)
+
+
+def _import_frameworks() -> Tuple[str, int]:
+    """Imports what nearly every model needs; returns the versions found, as text, and the number of CUDA devices."""
     found = []
+    cuda = 0
     try:
         import numpy
 
@@ -43,7 +52,8 @@ def _import_frameworks() -> str:
 
         torchscript.prepare_process()
         found.append(f"torch {torch.__version__}")
-    return ", ".join(found)
+        cuda = _count_cuda_devices(torch)
+    return ", ".join(found), cuda
 
 
 def _reseed() -> None:
@@ -132,11 +142,11 @@ class _Prototype:
 def run() -> None:
     """Serves fork requests until the host closes the control socket."""
     _ainode.send(_ainode.MESSAGE_HELLO, 0, _ainode.ABI_VERSION, "")
-    versions = _import_frameworks()
+    versions, cuda = _import_frameworks()
     gc.collect()
     gc.freeze()  # the collector of a worker leaves the shared pages alone
     prototype = _Prototype()
-    _ainode.send(_ainode.MESSAGE_READY, 0, 0, versions)
+    _ainode.send(_ainode.MESSAGE_READY, 0, cuda, versions)
     prototype.run()
 
 

@@ -39,6 +39,16 @@ def to_numpy(result: Any) -> np.ndarray:
     return tensor.cpu().resolve_neg().numpy()
 
 
+def place(spec: Spec) -> torch.device:
+    """The device of the model. Of several GPUs the process sees one: its own."""
+    if spec.device == "cpu":
+        return torch.device("cpu")
+    os.environ["CUDA_VISIBLE_DEVICES"] = spec.device
+    if not torch.cuda.is_available():
+        raise ModelError(f"device {spec.device} cannot be used by torch {torch.__version__} in this process")
+    return torch.device("cuda:0")
+
+
 def _load_module(path: str) -> torch.jit.ScriptModule:
     if not os.path.isfile(path):
         raise ModelError(f"{path} is missing")
@@ -54,16 +64,21 @@ def _load_module(path: str) -> torch.jit.ScriptModule:
 
 
 def load(spec: Spec) -> Model:
-    """Loads <directory>/model.pt onto the CPU. ModelError says what is wrong with the file."""
+    """Loads <directory>/model.pt onto its device. ModelError says what is wrong with the file."""
     prepare_process()
-    module = _load_module(os.path.join(spec.directory, "model.pt"))
+    device = place(spec)
+    module = _load_module(os.path.join(spec.directory, "model.pt")).to(device)
     from_numpy = torch.from_numpy
 
     def call(array: np.ndarray, options: Optional[str], output_length: int) -> np.ndarray:
         del options, output_length  # user models take neither (official behaviour)
         return as_batch(to_numpy(module(from_numpy(array))), len(array))
 
+    def call_on_device(array: np.ndarray, options: Optional[str], output_length: int) -> np.ndarray:
+        del options, output_length
+        return as_batch(to_numpy(module(from_numpy(array).to(device))), len(array))
+
     def session() -> ContextManager[Any]:
         return torch.inference_mode()
 
-    return Model(call, session)
+    return Model(call if device.type == "cpu" else call_on_device, session)

@@ -59,7 +59,9 @@ def run() -> None:
         if spec.sandbox:
             from ainode import sandbox
 
-            print(sandbox.enter(spec.directory, list(spec.read_paths)), flush=True)
+            applied = sandbox.enter(spec.directory, list(spec.read_paths))
+            if " no " in applied:
+                print(f"the sandbox is incomplete: {applied}", flush=True)
         model = load_model(spec)
         findings = ""
         if spec.prove:

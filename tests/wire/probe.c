@@ -16,6 +16,7 @@ static struct {
   AinLoop *loop;
   AinRpcServer *server;
   char *release;
+  char *address;
   int port, max_frame, frame_timeout_ms, idle_timeout_ms, max_connections, max_in_flight;
 } probe = {
   .max_frame = 536870912, .frame_timeout_ms = 10000, .max_connections = 20000, .max_in_flight = 64
@@ -181,7 +182,7 @@ static AinFamily family_of(const char *letter) {
 }
 
 static gboolean start(GError **error) {
-  const AinRpcServerConfig config = { .address = "127.0.0.1",
+  const AinRpcServerConfig config = { .address = probe.address != NULL ? probe.address : "127.0.0.1",
                                       .port = (guint16)probe.port,
                                       .max_frame = (gsize)probe.max_frame,
                                       .frame_timeout_us = 1000 * (gint64)probe.frame_timeout_ms,
@@ -203,6 +204,7 @@ static gboolean start(GError **error) {
 int main(int argc, char **argv) {
   const GOptionEntry options[] = {
     { "port", 0, 0, G_OPTION_ARG_INT, &probe.port, "port, 0 for any", NULL },
+    { "address", 0, 0, G_OPTION_ARG_STRING, &probe.address, "address to listen on", NULL },
     { "release", 0, 0, G_OPTION_ARG_STRING, &probe.release, "letter of the family", NULL },
     { "max-frame", 0, 0, G_OPTION_ARG_INT, &probe.max_frame, "bytes", NULL },
     { "frame-timeout", 0, 0, G_OPTION_ARG_INT, &probe.frame_timeout_ms, "milliseconds", NULL },
@@ -226,5 +228,6 @@ int main(int argc, char **argv) {
   ain_rpc_server_free(probe.server);
   ain_loop_free(probe.loop);
   g_free(probe.release);
+  g_free(probe.address);
   return 0;
 }

@@ -283,7 +283,7 @@ static void test_compact_oddities(void) {
 
 static void test_printable(void) {
   g_autofree char *plain = ain_reply_printable("a\r\n\x1b[31mb\xff", 9);
-  g_assert_cmpstr(plain, ==, "a   [31mb");
+  g_assert_cmpstr(plain, ==, "a [31mb");
   g_autofree char *filler = g_strnfill(3000, 'x');
   g_autofree char *cut = ain_reply_printable(filler, 3000);
   g_assert_cmpuint(strlen(cut), ==, 503);

@@ -50,7 +50,7 @@ static void *client_main(void *data) {
 static AinRpcServerConfig default_config(void) {
   return (AinRpcServerConfig){ .address = "127.0.0.1",
                                .max_frame = 1U << 20,
-                               .frame_timeout_us = 5 * G_USEC_PER_SEC,
+                               .frame_timeout_us = (gint64)5 * G_USEC_PER_SEC,
                                .max_connections = 100,
                                .max_in_flight = 4 };
 }
@@ -467,6 +467,35 @@ static void test_blocks_are_filled_in_place(void) {
   fixture_clear(&f);
 }
 
+/* --- no more newcomers -----------------------------------------------------------------------------------
+ */
+
+static void stop_listening_and_answer(Fixture *f, AinCall *call) {
+  ain_rpc_server_stop_listening(f->server);
+  ain_call_reply_ok(call, NULL);
+  ain_call_unref(call);
+}
+
+static void client_after_the_door_closed(Fixture *f, int fd) {
+  struct sockaddr_in address = { .sin_family = AF_INET, .sin_port = htons(ain_rpc_server_port(f->server)) };
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  send_call(fd, "stopAINode", 1, NULL);
+  expect_reply(fd, 1, 200);
+  ain_fd int late = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  g_assert_cmpint(connect(late, (struct sockaddr *)&address, sizeof address), ==, -1);
+  send_call(fd, "stopAINode", 2, NULL); /* who is in stays in */
+  expect_reply(fd, 2, 200);
+}
+
+static void test_stop_listening(void) {
+  Fixture f;
+  fixture_init(&f);
+  f.on_call = stop_listening_and_answer;
+  f.client = client_after_the_door_closed;
+  fixture_run(&f);
+  fixture_clear(&f);
+}
+
 /* --- listening -------------------------------------------------------------------------------------------
  */
 
@@ -515,6 +544,7 @@ int main(int argc, char **argv) {
   g_test_add_func("/rpc/server/evidence", test_evidence);
   g_test_add_func("/rpc/server/errors", test_errors_are_answered);
   g_test_add_func("/rpc/server/blocks", test_blocks_are_filled_in_place);
+  g_test_add_func("/rpc/server/stop-listening", test_stop_listening);
   g_test_add_func("/rpc/server/port-in-use", test_port_in_use_names_the_holder);
   g_test_add_func("/rpc/server/addresses", test_addresses);
   return g_test_run();

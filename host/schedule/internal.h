@@ -1,0 +1,59 @@
+/* Shared between lane.c and runner.c only: one model's lane and the workers that serve it. Loop thread. */
+#pragma once
+#include "schedule/lane.h"
+
+typedef struct AinRunner AinRunner;
+
+struct AinLane {
+  AinLaneContext *context;
+  AinModel *model;
+  GQueue queue; /* AinTask */
+  guint64 queued_bytes;
+  GPtrArray *runners;   /* AinRunner */
+  GPtrArray *pins;      /* devices (owned texts) that LOAD MODEL asked for: kept loaded */
+  GPtrArray *waiters;   /* of LOAD and UNLOAD */
+  GPtrArray *abandoned; /* AinTask in flight whose callers have gone: a re-sent request takes over */
+  GPtrArray *finished;  /* results of such tasks, kept for the same time */
+  AinLoopTimer *orphans;
+  AinLoopTimer *retry;
+  AinLoopTimer *delay; /* requests wait for company (max_batch_delay) */
+  guint failures;      /* ends of workers since the last result */
+  GError *load_error;
+  gint64 load_again; /* no earlier than this after load_error */
+  gboolean copy_input;
+  gboolean closed;
+};
+
+/* --- lane.c, for runners --- */
+void ain_lane_dispatch(AinLane *lane);              /* may free the lane: touch nothing of it afterwards */
+void ain_lane_settle(AinLane *lane, AinTask *task); /* frees a task that is answered and nowhere any more */
+void ain_lane_fail(AinLane *lane, AinTask *task, const GError *error);
+void ain_lane_enqueue(AinLane *lane, AinTask *task, gboolean at_head);
+void ain_lane_dequeue(AinLane *lane, AinTask *task);
+guint ain_lane_batch_limit(const AinLane *lane);
+/* The caller had gone when the result came: kept for a moment, in case the request is sent again. */
+void ain_lane_keep_result(AinLane *lane, AinTask *task, const AinJobResult *result, const guint8 *data);
+void ain_lane_runner_ready(AinLane *lane, AinRunner *runner);
+/* The runner's process is gone and its jobs are completed; was_ready: it had loaded. Frees the runner. */
+void ain_lane_runner_ended(AinLane *lane, AinRunner *runner, gboolean was_ready, const GError *error);
+
+/* --- runner.c --- */
+struct AinRunner {
+  AinLane *lane;
+  char *device;
+  AinWorker *worker;
+  gboolean ready;
+  gboolean leaving; /* unloaded: takes no new jobs, ends with its last one */
+  GPtrArray *jobs;  /* of runner.c */
+  gint64 running_since;
+  AinLoopTimer *deadline;
+};
+AinRunner *ain_runner_new(AinLane *lane, const char *device);
+void ain_runner_free(AinRunner *runner); /* its jobs must be gone */
+/* Whether a job from the queue should go to this runner now. */
+gboolean ain_runner_wants_job(AinRunner *runner);
+/* Takes what fits from the head of the lane's queue, which must not be empty. */
+void ain_runner_start_job(AinRunner *runner);
+void ain_runner_end(AinRunner *runner, const GError *error);
+/* Ends the worker when the job it computes has no caller left; *waiting: such a job waits its turn. */
+gboolean ain_runner_end_orphan(AinRunner *runner, gboolean *waiting);

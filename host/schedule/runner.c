@@ -1,0 +1,349 @@
+/* One worker of a lane and the jobs it has: gathering, filling, answering, deadlines. */
+#include "schedule/internal.h"
+
+#include "base/error.h"
+
+#include <string.h>
+
+/* Decoding more than this is done on a helper thread, so that heartbeats never wait for it. */
+#define INLINE_BYTES (G_GUINT64_CONSTANT(256) * 1024)
+
+typedef struct {
+  AinTask *task;
+  guint32 first;
+  guint32 count;
+  gboolean failed; /* already answered with an error; its place in the batch is filled with zeros */
+} Piece;
+
+typedef struct {
+  AinRunner *runner;
+  AinSlot *slot;
+  GArray *pieces; /* Piece */
+  guint32 n_samples;
+  gsize sample_size;
+  GError *fill_error; /* of fill_failed; written by the filling thread */
+  guint fill_failed;  /* index of the first piece that could not be filled */
+} Job;
+
+/* --- the end of a job --- */
+
+static void job_free(Job *job) {
+  AinLane *lane = job->runner->lane;
+  g_ptr_array_remove_fast(job->runner->jobs, job);
+  ain_slot_release(job->slot);
+  for (guint i = 0; i < job->pieces->len; i++) {
+    AinTask *task = g_array_index(job->pieces, Piece, i).task;
+    task->in_flight--;
+    ain_lane_settle(lane, task);
+  }
+  g_array_unref(job->pieces);
+  g_clear_error(&job->fill_error);
+  g_free(job);
+}
+
+static void job_fail(Job *job, const GError *error) {
+  for (guint i = 0; i < job->pieces->len; i++) {
+    ain_lane_fail(job->runner->lane, g_array_index(job->pieces, Piece, i).task, error);
+  }
+}
+
+/* The worker ended before it began this job: its requests go back to the head of the queue, in their order.
+ */
+static void job_requeue(Job *job) {
+  for (guint i = job->pieces->len; i > 0; i--) {
+    Piece *piece = &g_array_index(job->pieces, Piece, i - 1);
+    AinTask *task = piece->task;
+    if (task->answered) {
+      continue;
+    }
+    task->next = MIN(task->next, piece->first);
+    if (!task->queued) {
+      ain_lane_enqueue(job->runner->lane, task, TRUE);
+    }
+  }
+}
+
+static void take_piece(AinLane *lane, const Piece *piece, const AinJobResult *result, const guint8 *data) {
+  AinTask *task = piece->task;
+  if (piece->failed || task->answered) {
+    return;
+  }
+  if (task->abandoned && task->n_samples == 1) {
+    ain_lane_keep_result(lane, task, result, data);
+  }
+  gboolean good = ain_task_take_results(task, piece->first, piece->count, result, data);
+  lane->context->totals.requests += good && task->answered;
+  lane->context->totals.failures += !good;
+  if (task->answered) {
+    ain_call_on_abandon(task->call, NULL, NULL);
+    if (task->queued) {
+      ain_lane_dequeue(lane, task); /* failed while later windows still waited */
+    }
+  }
+}
+
+static void job_succeed(Job *job, const AinJobResult *result) {
+  AinLane *lane = job->runner->lane;
+  AinSchedulerTotals *totals = &lane->context->totals;
+  const guint8 *data = result->data;
+  gsize one = (gsize)result->rows * result->columns * ain_dtype_size(result->dtype);
+  totals->jobs++;
+  totals->samples += job->n_samples;
+  totals->copied_bytes += result->copied_bytes;
+  totals->model_ns += result->model_ns;
+  lane->failures = 0;
+  for (guint i = 0; i < job->pieces->len; i++) {
+    const Piece *piece = &g_array_index(job->pieces, Piece, i);
+    take_piece(lane, piece, result, data);
+    data += one * piece->count;
+  }
+}
+
+/* A model that holds on to request arrays gets copies from now on, in a fresh worker: the old one's slots are
+ * not ours to reuse. */
+static void replace_keeper(AinRunner *runner) {
+  AinLane *lane = runner->lane;
+  if (!ain_worker_kept_input(runner->worker) || lane->model->writes_input) {
+    return;
+  }
+  lane->copy_input = TRUE;
+  runner->leaving = TRUE;
+  g_message("model %s keeps its input arrays: it gets copies from now on", lane->model->id);
+}
+
+static void job_done(AinSlot *slot, const AinJobResult *result, const GError *error, gpointer data) {
+  (void)slot;
+  Job *job = data;
+  AinRunner *runner = job->runner;
+  AinLane *lane = runner->lane;
+  runner->running_since = ain_loop_now();
+  if (error == NULL) {
+    job_succeed(job, result);
+    replace_keeper(runner);
+  } else if (g_error_matches(error, AIN_ERROR, AIN_ERROR_CANCELLED) && !lane->closed) {
+    job_requeue(job);
+  } else {
+    job_fail(job, error);
+  }
+  job_free(job);
+  ain_lane_dispatch(lane);
+}
+
+/* --- the start of a job --- */
+
+/* Whatever waits and has the head's shape, up to the limit. */
+static Job *gather(AinRunner *runner) {
+  AinLane *lane = runner->lane;
+  Job *job = g_new0(Job, 1);
+  job->runner = runner;
+  job->pieces = g_array_new(FALSE, TRUE, sizeof(Piece));
+  guint32 room = ain_lane_batch_limit(lane);
+  const AinTask *head = g_queue_peek_head(&lane->queue);
+  job->sample_size = (gsize)head->rows * (gsize)head->columns * ain_dtype_size(lane->model->dtype);
+  while (room > 0 && !g_queue_is_empty(&lane->queue)) {
+    AinTask *task = g_queue_peek_head(&lane->queue);
+    if (!ain_task_fits(task, head)) {
+      break;
+    }
+    Piece piece = { .task = task, .first = task->next, .count = MIN(room, task->n_samples - task->next) };
+    task->next += piece.count;
+    task->in_flight++;
+    if (task->next == task->n_samples) {
+      ain_lane_dequeue(lane, task);
+    }
+    g_array_append_val(job->pieces, piece);
+    job->n_samples += piece.count;
+    room -= piece.count;
+  }
+  return job;
+}
+
+/* Any thread: touches the slot's memory and job->fill_*, nothing else. */
+static void fill_job(gpointer data) {
+  Job *job = data;
+  guint8 *at = ain_slot_data(job->slot);
+  job->fill_failed = job->pieces->len;
+  for (guint i = 0; i < job->pieces->len; i++) {
+    const Piece *piece = &g_array_index(job->pieces, Piece, i);
+    for (guint32 k = 0; k < piece->count; k++, at += job->sample_size) {
+      if (!ain_task_fill(piece->task, piece->first + k, at,
+                         job->fill_error == NULL ? &job->fill_error : NULL)) {
+        memset(at, 0, job->sample_size);
+        job->fill_failed = MIN(job->fill_failed, i);
+      }
+    }
+  }
+}
+
+static void submit_job(gpointer data) {
+  Job *job = data;
+  AinRunner *runner = job->runner;
+  if (job->fill_failed < job->pieces->len) {
+    Piece *piece = &g_array_index(job->pieces, Piece, job->fill_failed);
+    piece->failed = TRUE;
+    ain_lane_fail(runner->lane, piece->task, job->fill_error);
+  }
+  if (runner->jobs->len == 1) {
+    runner->running_since = ain_loop_now();
+  }
+  ain_slot_submit(job->slot, job_done, job);
+}
+
+static void check_deadline(gpointer data);
+
+static void watch_deadline(AinRunner *runner) {
+  const AinLaneContext *context = runner->lane->context;
+  gint64 limit = context->config.inference_timeout_us;
+  if (limit > 0 && runner->deadline == NULL && runner->jobs->len > 0) {
+    runner->deadline = ain_loop_timer(context->loop, runner->running_since + limit, check_deadline, runner);
+  }
+}
+
+static void check_deadline(gpointer data) {
+  AinRunner *runner = data;
+  gint64 limit = runner->lane->context->config.inference_timeout_us;
+  runner->deadline = NULL;
+  if (runner->jobs->len == 0 || ain_loop_now() - runner->running_since < limit) {
+    watch_deadline(runner);
+    return;
+  }
+  g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_TIMEOUT,
+                                        "model [%s] did not answer within %" G_GINT64_FORMAT
+                                        " ms (ain_inference_timeout_ms) and was stopped",
+                                        runner->lane->model->id, limit / 1000);
+  ain_worker_kill(runner->worker, error);
+}
+
+void ain_runner_start_job(AinRunner *runner) {
+  g_autoptr(GError) error = NULL;
+  AinLane *lane = runner->lane;
+  Job *job = gather(runner);
+  const Piece *first = &g_array_index(job->pieces, Piece, 0);
+  AinJobShape shape = {
+    .dtype = lane->model->dtype,
+    .batch = job->n_samples,
+    .rows = first->task->rows,
+    .columns = first->task->columns,
+    .copy_input = lane->model->writes_input || lane->copy_input,
+    .options = first->task->options,
+    .output_length = first->task->output_length,
+  };
+  g_ptr_array_add(runner->jobs, job);
+  job->slot = ain_slot_take(runner->worker, &shape, &error);
+  if (job->slot == NULL) {
+    job_fail(job, error);
+    job_free(job);
+    return;
+  }
+  if (job->sample_size * job->n_samples > INLINE_BYTES) {
+    ain_loop_offload(lane->context->loop, fill_job, submit_job, job);
+  } else {
+    fill_job(job);
+    submit_job(job);
+  }
+  watch_deadline(runner);
+}
+
+/* The second slot is for what arrives while the first is computed. For models that batch it is filled only
+ * when as much waits as is being computed: requests then meet in batches instead of trickling one by one. */
+gboolean ain_runner_wants_job(AinRunner *runner) {
+  if (!runner->ready || runner->leaving || ain_worker_free_slots(runner->worker) == 0) {
+    return FALSE;
+  }
+  guint limit = ain_lane_batch_limit(runner->lane);
+  if (runner->jobs->len == 0 || limit == 1) {
+    return TRUE;
+  }
+  const Job *running = g_ptr_array_index(runner->jobs, 0);
+  return g_queue_get_length(&runner->lane->queue) >= MIN(running->n_samples, limit);
+}
+
+static gboolean all_abandoned(const Job *job) {
+  for (guint i = 0; i < job->pieces->len; i++) {
+    if (!g_array_index(job->pieces, Piece, i).task->abandoned) {
+      return FALSE;
+    }
+  }
+  return TRUE;
+}
+
+gboolean ain_runner_end_orphan(AinRunner *runner, gboolean *waiting) {
+  for (guint i = 0; i < runner->jobs->len; i++) {
+    const Job *job = g_ptr_array_index(runner->jobs, i);
+    if (!all_abandoned(job)) {
+      continue;
+    }
+    if (job->slot != NULL && ain_slot_is_running(job->slot)) {
+      g_autoptr(GError) error =
+          g_error_new(AIN_ERROR, AIN_ERROR_TIMEOUT, "nobody waits for the answer of model [%s] any more",
+                      runner->lane->model->id);
+      ain_worker_kill(runner->worker, error);
+      return TRUE;
+    }
+    *waiting = TRUE;
+  }
+  return FALSE;
+}
+
+/* --- the worker --- */
+
+static void worker_loaded(AinWorker *worker, const char *findings, gpointer data) {
+  (void)worker;
+  (void)findings;
+  AinRunner *runner = data;
+  runner->ready = TRUE;
+  ain_lane_runner_ready(runner->lane, runner);
+}
+
+static void worker_ended(AinWorker *worker, const GError *error, gpointer data) {
+  AinRunner *runner = data;
+  gboolean was_ready = runner->ready;
+  g_autoptr(GError) reason = g_error_copy(error);
+  ain_worker_free(worker);
+  runner->worker = NULL;
+  runner->ready = FALSE;
+  ain_lane_runner_ended(runner->lane, runner, was_ready, reason);
+}
+
+AinRunner *ain_runner_new(AinLane *lane, const char *device) {
+  static const AinWorkerEvents events = { worker_loaded, worker_ended };
+  const AinModel *model = lane->model;
+  AinRunner *runner = g_new0(AinRunner, 1);
+  runner->lane = lane;
+  runner->device = g_strdup(device);
+  runner->jobs = g_ptr_array_new();
+  AinWorkerSpec spec = {
+    .name = model->id,
+    .kind = ain_model_kind_name(model->kind),
+    .directory = model->directory,
+    .device = device,
+    .dtype = model->dtype,
+    .input_shape = { model->input_shape[0], model->input_shape[1] },
+    .output_shape = { model->output_shape[0], model->output_shape[1] },
+    .max_batch = ain_lane_batch_limit(lane),
+    .memory_bytes = lane->context->config.worker_memory_bytes,
+    .official_numbers = lane->context->config.official_numbers,
+  };
+  if (ain_model_is_flexible(model)) { /* so large are the slots; larger requests get memory of their own */
+    spec.input_shape[0] = AIN_TASK_USUAL_ROWS;
+    spec.input_shape[1] = 1;
+  }
+  lane->context->totals.workers++;
+  runner->worker = ain_worker_start(lane->context->runtime, &spec, &events, runner);
+  return runner;
+}
+
+void ain_runner_end(AinRunner *runner, const GError *error) {
+  if (runner->worker != NULL) {
+    ain_worker_kill(runner->worker, error);
+  }
+}
+
+void ain_runner_free(AinRunner *runner) {
+  g_assert(runner->jobs->len == 0);
+  ain_loop_timer_stop(runner->deadline);
+  ain_worker_free(runner->worker);
+  g_ptr_array_unref(runner->jobs);
+  g_free(runner->device);
+  g_free(runner);
+}
