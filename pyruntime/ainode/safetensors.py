@@ -98,10 +98,11 @@ def open_tensors(path: str) -> dict[str, torch.Tensor]:
 
 
 class Weights:
-    """The tensors of a file, taken by name with the shape that config.json implies."""
+    """The tensors of a file, taken by name with the shape that config.json implies, onto the device."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, device: torch.device) -> None:
         self.path = path
+        self.device = device
         self._tensors = open_tensors(path)
 
     def take(self, name: str, *shape: int) -> torch.Tensor:
@@ -113,7 +114,7 @@ class Weights:
             raise ModelError(
                 f"{self.path}: tensor {name} has the shape {list(tensor.shape)}, config.json implies {list(shape)}"
             )
-        return tensor
+        return tensor.to(self.device)
 
     def finish(self) -> None:
         """Refuses tensors that nothing asked for: config.json then describes another model."""

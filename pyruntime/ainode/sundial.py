@@ -13,7 +13,9 @@ import torch.nn.functional as functional
 from ainode.attributes import Attributes, Boolean, Integer, Real
 from ainode.model import Model, Spec
 from ainode.safetensors import Weights
+from ainode.torchscript import place
 from ainode.transformer import (
+    CPU,
     Cache,
     Config,
     Decoder,
@@ -82,7 +84,7 @@ class _Flow:
         frequencies = torch.exp(-math.log(10000.0) * torch.arange(half, dtype=torch.float32) / half)
         times = torch.arange(self.steps, dtype=torch.float32) / self.steps * 1000.0
         angles = times[:, None] * frequencies
-        wave = torch.cat((angles.cos(), angles.sin()), dim=-1)
+        wave = torch.cat((angles.cos(), angles.sin()), dim=-1).to(first[0].device)
         return functional.linear(functional.silu(functional.linear(wave, *first)), *second)
 
     def _target(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -110,9 +112,9 @@ class _Flow:
 class Sundial:
     """The network."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, device: torch.device = CPU) -> None:
         self.config = read_config(directory, "sundial")
-        weights = Weights(os.path.join(directory, "model.safetensors"))
+        weights = Weights(os.path.join(directory, "model.safetensors"), device)
         hidden, inner, patch = self.config.hidden, self.config.inner, self.config.patch
         prefix = "model.embed_layer."
         self.embed_hidden = take_linear(weights, f"{prefix}hidden_layer", inner, 2 * patch)
@@ -140,7 +142,8 @@ class Sundial:
         missing = length
         while missing > 0:
             states = self.decoder(self._embed(values), cache)[:, -1]
-            noise = torch.randn(samples, self.config.outputs[0], generator=generator)
+            # drawn on the CPU, so that every device gives the same answer
+            noise = torch.randn(samples, self.config.outputs[0], generator=generator).to(values.device)
             forecast = self.flow(states, noise)[:, :, :missing]
             parts.append(forecast)
             missing -= forecast.shape[2]
@@ -161,24 +164,24 @@ class Sundial:
             generator.seed()
         else:
             generator.manual_seed(seed)
-        values = series[:, -self.config.max_tokens * self.config.patch :]
+        values = series[:, -self.config.max_tokens * self.config.patch :].to(self.decoder.device)
         if not revin:
-            return self._sample(values.to(torch.float32), length, samples, generator).to(torch.float64)
+            return self._sample(values.to(torch.float32), length, samples, generator).to(torch.float64).cpu()
         mean = values.mean(dim=-1, keepdim=True)
         deviation = values.std(dim=-1, keepdim=True, unbiased=False) + _REVIN_EPSILON
         scaled = ((values - mean) / deviation).to(torch.float32)
-        return (
-            self._sample(scaled, length, samples, generator).to(torch.float64) * deviation[..., None] + mean[..., None]
-        )
+        forecasts = self._sample(scaled, length, samples, generator).to(torch.float64)
+        return (forecasts * deviation[..., None] + mean[..., None]).cpu()
 
 
 def load(spec: Spec) -> Model:
     """Loads spec.directory. ModelError says what is wrong with the files."""
-    network = Sundial(spec.directory)
+    network = Sundial(spec.directory, place(spec))
     patch = network.config.patch
-    probe = torch.linspace(-1, 1, ceiling(_PROBE_ROWS, patch) * patch, dtype=torch.float64)[None]
+    device = network.decoder.device
+    probe = torch.linspace(-1, 1, ceiling(_PROBE_ROWS, patch) * patch, dtype=torch.float32, device=device)[None]
     with torch.inference_mode():
-        choose_threads(lambda: network.decoder(network._embed(probe.to(torch.float32)), []))
+        choose_threads(device, lambda: network.decoder(network._embed(probe), []))
 
     def generate(series: torch.Tensor, length: int, attributes: Attributes) -> torch.Tensor:
         samples, seed = attributes["num_samples"], attributes["seed"]

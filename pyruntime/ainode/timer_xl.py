@@ -11,7 +11,8 @@ import torch.nn.functional as functional
 from ainode.attributes import Attributes, Boolean
 from ainode.model import Model, Spec
 from ainode.safetensors import Weights
-from ainode.transformer import Cache, Config, Decoder, choose_threads, make_model, read_config
+from ainode.torchscript import place
+from ainode.transformer import CPU, Cache, Config, Decoder, choose_threads, make_model, read_config
 
 TABLE = (Boolean("revin", True),)
 
@@ -29,9 +30,9 @@ def _statistics(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 class TimerXl:
     """The network."""
 
-    def __init__(self, directory: str) -> None:
+    def __init__(self, directory: str, device: torch.device = CPU) -> None:
         self.config: Config = read_config(directory, "timer")
-        weights = Weights(os.path.join(directory, "model.safetensors"))
+        weights = Weights(os.path.join(directory, "model.safetensors"), device)
         hidden = self.config.hidden
         self.embedding = weights.take("model.embed_layer.emb.weight", hidden, self.config.patch)
         self.decoder = Decoder(self.config, weights, norm_first=False)
@@ -60,7 +61,7 @@ class TimerXl:
         """[n, rows] in float64 -> [n, length]. As published, each further step sees and normalises the values that
         were just predicted, while the cache keeps what came before."""
         tokens = min(series.shape[1] // self.config.patch, self.config.max_tokens)
-        chunk = series[:, series.shape[1] - tokens * self.config.patch :]
+        chunk = series[:, series.shape[1] - tokens * self.config.patch :].to(self.decoder.device)
         cache: Cache = []
         parts: list[torch.Tensor] = []
         missing = length
@@ -68,15 +69,15 @@ class TimerXl:
             chunk = self.step(chunk, missing, cache, revin)
             parts.append(chunk)
             missing -= chunk.shape[1]
-        return torch.cat(parts, dim=1)
+        return torch.cat(parts, dim=1).cpu()
 
 
 def load(spec: Spec) -> Model:
     """Loads spec.directory. ModelError says what is wrong with the files."""
-    network = TimerXl(spec.directory)
+    network = TimerXl(spec.directory, place(spec))
     probe = torch.linspace(-1, 1, _PROBE_TOKENS * network.config.patch, dtype=torch.float64)[None]
     with torch.inference_mode():
-        choose_threads(lambda: network.generate(probe, network.config.outputs[0]))
+        choose_threads(network.decoder.device, lambda: network.generate(probe, network.config.outputs[0]))
 
     def generate(series: torch.Tensor, length: int, attributes: Attributes) -> torch.Tensor:
         return network.generate(series, length, attributes["revin"])

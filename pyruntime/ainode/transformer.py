@@ -19,6 +19,7 @@ _CONFIG_MAX = 1 << 20  # bytes of config.json
 _EPSILON = 1e-5
 _ROTARY_BASE = 10000.0  # of the published models, whatever rope_theta says
 _GAIN = 1.3  # what several threads must win to be used
+CPU = torch.device("cpu")
 #: Forecast length where the request says none.
 DEFAULT_LENGTH = 96
 #: Series that are computed together at most.
@@ -123,7 +124,8 @@ class Decoder:
         self.layers = [self._take_layer(weights, f"model.layers.{i}.") for i in range(config.layers)]
         self.norm = take_pair(weights, "model.norm", config.hidden)
         steps = torch.arange(0, self.width, 2, dtype=torch.float32) / self.width
-        self._frequencies = 1.0 / (_ROTARY_BASE**steps)
+        self.device = weights.device
+        self._frequencies = (1.0 / (_ROTARY_BASE**steps)).to(self.device)
 
     def _take_layer(self, weights: Weights, prefix: str) -> _Layer:
         hidden, inner = self.config.hidden, self.config.inner
@@ -147,7 +149,9 @@ class Decoder:
         return functional.layer_norm(x, (self.config.hidden,), norm[0], norm[1], _EPSILON)
 
     def _rotations(self, first: int, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-        angles = torch.outer(torch.arange(first, first + count, dtype=torch.float32), self._frequencies)
+        angles = torch.outer(
+            torch.arange(first, first + count, dtype=torch.float32, device=self.device), self._frequencies
+        )
         angles = torch.cat((angles, angles), dim=-1)
         return angles.cos(), angles.sin()
 
@@ -183,7 +187,7 @@ class Decoder:
         rotations = self._rotations(past, tokens)
         mask = None
         if past > 0:
-            mask = torch.ones(tokens, past + tokens, dtype=torch.bool).tril(past)
+            mask = torch.ones(tokens, past + tokens, dtype=torch.bool, device=self.device).tril(past)
         for index, layer in enumerate(self.layers):
             if self.norm_first:
                 x = x + self._attend(layer, self._normalise(x, layer.norm1), rotations, cache, index, mask)
@@ -214,11 +218,11 @@ def take_pair(weights: Weights, name: str, size: int) -> tuple[torch.Tensor, tor
     return weights.take(f"{name}.weight", size), weights.take(f"{name}.bias", size)
 
 
-def choose_threads(work: Callable[[], Any]) -> int:
+def choose_threads(device: torch.device, work: Callable[[], Any]) -> int:
     """Sets torch's threads to all processors when that makes `work` clearly faster than one thread; returns them."""
     several = min(len(os.sched_getaffinity(0)), 16)
     torch.set_num_threads(1)
-    if several == 1:
+    if several == 1 or device.type != "cpu":
         return 1
     work()
 

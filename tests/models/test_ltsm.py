@@ -325,4 +325,4 @@ def test_published_layout_is_complete(name: str, tmp_path: Path) -> None:
     directory = make_weights(LOADERS[name][1], tmp_path / name)
     assert len(ask(load(name, tmp_path), wave(192), 30)[0]) == 30
     with pytest.raises(ModelError, match="lacks the tensor nothing.of.this"):
-        Weights(str(directory / "model.safetensors")).take("nothing.of.this", 1)
+        Weights(str(directory / "model.safetensors"), transformer.CPU).take("nothing.of.this", 1)
