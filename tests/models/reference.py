@@ -2,7 +2,7 @@
 
     PYTHON reference.py CASES.json    # CASES: [[model, {option: text}, series, length], ...]
 
-prints {"series": {name: [values]}, "right": [[values]...], "official": [[values]...]}: the forecasts 1..length, and those
+prints {"series": {name: [values]}, "right": [[values]...], "official": [[values]...]}: forecasts 1..length, and those
 of the official releases, whose horizon begins with the last input row.
 """
 
