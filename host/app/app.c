@@ -272,6 +272,22 @@ static gboolean start_runtime(App *app, GError **error) {
   return TRUE;
 }
 
+/* Where 2.0.5 and where later releases keep them, unless the configuration names another folder first. */
+static void watch_weights(App *app) {
+  const char *given = app->config->builtin_models_dir;
+  g_autofree char *early = g_build_filename(app->config->models_dir, "weights", NULL);
+  g_autofree char *later = g_build_filename(app->config->models_dir, "builtin", NULL);
+  const char *directories[4] = { given };
+  guint n = 1;
+  if (!g_str_equal(early, given)) {
+    directories[n++] = early;
+  }
+  if (!g_str_equal(later, given)) {
+    directories[n++] = later;
+  }
+  ain_registry_watch_weights(app->registry, directories);
+}
+
 static gboolean start_models(App *app, GError **error) {
   AinSchedulerConfig config = {
     .queue_max_requests = (guint)app->config->queue_max_requests,
@@ -279,6 +295,7 @@ static gboolean start_models(App *app, GError **error) {
     .inference_timeout_us = app->config->inference_timeout_ms * 1000,
     .orphan_grace_us = app->config->orphan_grace_ms * 1000,
     .worker_memory_bytes = app->config->worker_memory_bytes,
+    .official_numbers = app->config->official_numbers,
     .batching = app->config->batching,
     .replicas = (guint)app->config->model_replicas,
     .max_batch_delay_us = app->config->max_batch_delay_us,
@@ -291,6 +308,8 @@ static gboolean start_models(App *app, GError **error) {
     return FALSE;
   }
   ain_registry_on_retire(app->registry, model_retired, app);
+  ain_registry_add_builtins(app->registry);
+  watch_weights(app);
   return TRUE;
 }
 

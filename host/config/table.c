@@ -267,6 +267,17 @@ const AinKey ain_keys[] = {
     .doc = "1: requests that wait while a model is busy run together, for models that were proven to answer "
            "the same "
            "then (to about 1e-4). 0: every request runs alone, answers are equal to the last bit." },
+  { .name = "ain_official_numbers",
+    .type = AIN_VALUE_BOOLEAN,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "0",
+    .max = 1,
+    .since = OURS,
+    .offset = FIELD(official_numbers),
+    .doc =
+        "1: the statistical built-in models give the numbers of the official releases where those are off: "
+        "forecasts that begin with the fitted value of the last input row, holtwinters without a trend. "
+        "0: right ones (docs/COMPATIBILITY.md)." },
   { .name = "ain_max_batch_delay_us",
     .type = AIN_VALUE_INTEGER,
     .section = AIN_SECTION_INFERENCE,

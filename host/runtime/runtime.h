@@ -46,9 +46,10 @@ typedef struct {
   AinDType dtype;
   gint32 input_shape[2];
   gint32 output_shape[2];
-  guint max_batch;     /* the slots hold this many samples of input_shape */
-  gboolean prove;      /* run once on random data while loading and report findings */
-  gint64 memory_bytes; /* RLIMIT_DATA of the worker; 0 = no limit */
+  guint max_batch;           /* the slots hold this many samples of input_shape */
+  gboolean prove;            /* run once on random data while loading and report findings */
+  gint64 memory_bytes;       /* RLIMIT_DATA of the worker; 0 = no limit */
+  gboolean official_numbers; /* built-ins: the numbers of the official releases */
 } AinWorkerSpec;
 
 typedef struct {

@@ -232,17 +232,19 @@ static void append_read_paths(GString *text, const char *paths) {
 
 static char *load_text(const AinWorker *worker) {
   const AinWorkerSpec *spec = &worker->spec;
-  GString *text = g_string_new("{\"kind\": ");
+  GString *text = g_string_new("{\"name\": ");
+  ain_text_append_json(text, spec->name, strlen(spec->name));
+  g_string_append(text, ", \"kind\": ");
   ain_text_append_json(text, spec->kind, strlen(spec->kind));
   g_string_append(text, ", \"directory\": ");
   ain_text_append_json(text, spec->directory, strlen(spec->directory));
   g_string_append_printf(
       text,
       ", \"dtype\": \"%s\", \"input_shape\": [%d, %d], \"output_shape\": [%d, %d], \"prove\": %s"
-      ", \"memory_bytes\": %" G_GINT64_FORMAT ", \"sandbox\": %s",
+      ", \"memory_bytes\": %" G_GINT64_FORMAT ", \"official_numbers\": %s, \"sandbox\": %s",
       ain_dtype_name(spec->dtype), spec->input_shape[0], spec->input_shape[1], spec->output_shape[0],
       spec->output_shape[1], spec->prove ? "true" : "false", spec->memory_bytes,
-      worker->runtime->config.sandbox ? "true" : "false");
+      spec->official_numbers ? "true" : "false", worker->runtime->config.sandbox ? "true" : "false");
   g_string_append(text, ", \"device\": ");
   ain_text_append_json(text, spec->device, strlen(spec->device));
   append_read_paths(text, worker->runtime->config.read_paths);

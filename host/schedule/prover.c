@@ -108,6 +108,11 @@ static void worker_loaded(AinWorker *worker, const char *findings, gpointer data
   AinModel *model = proof->model;
   g_autoptr(GError) error = NULL;
   AinSlot *slot = NULL;
+  if (ain_model_is_flexible(model)) { /* that it loads is the proof */
+    ain_loop_timer_stop(proof->timer);
+    proof->timer = ain_loop_timer(proof->proofs->context->loop, ain_loop_now(), slot_passed, proof);
+    return;
+  }
   if (take_findings(model, findings, &error)) {
     AinJobShape shape = {
       .dtype = model->dtype,
@@ -208,11 +213,11 @@ static void attempt(Proof *proof) {
     .name = model->id,
     .kind = ain_model_kind_name(model->kind),
     .directory = model->directory,
-    .dtype = declared_dtype(model),
+    .dtype = ain_model_is_flexible(model) ? model->dtype : declared_dtype(model),
     .input_shape = { model->input_shape[0], model->input_shape[1] },
     .output_shape = { model->output_shape[0], model->output_shape[1] },
     .max_batch = 1,
-    .prove = TRUE,
+    .prove = !ain_model_is_flexible(model),
     .memory_bytes = context->config.worker_memory_bytes,
   };
   context->totals.workers++;

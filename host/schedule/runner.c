@@ -139,11 +139,11 @@ static Job *gather(AinRunner *runner) {
   job->runner = runner;
   job->pieces = g_array_new(FALSE, TRUE, sizeof(Piece));
   guint32 room = ain_lane_batch_limit(lane);
-  guint32 rows = ((AinTask *)g_queue_peek_head(&lane->queue))->rows;
-  job->sample_size = (gsize)rows * (gsize)lane->model->input_shape[1] * ain_dtype_size(lane->model->dtype);
+  const AinTask *head = g_queue_peek_head(&lane->queue);
+  job->sample_size = (gsize)head->rows * (gsize)head->columns * ain_dtype_size(lane->model->dtype);
   while (room > 0 && !g_queue_is_empty(&lane->queue)) {
     AinTask *task = g_queue_peek_head(&lane->queue);
-    if (task->rows != rows) {
+    if (!ain_task_fits(task, head)) {
       break;
     }
     Piece piece = { .task = task, .first = task->next, .count = MIN(room, task->n_samples - task->next) };
@@ -229,8 +229,10 @@ void ain_runner_start_job(AinRunner *runner) {
     .dtype = lane->model->dtype,
     .batch = job->n_samples,
     .rows = first->task->rows,
-    .columns = (guint32)lane->model->input_shape[1],
+    .columns = first->task->columns,
     .copy_input = lane->model->writes_input || lane->copy_input,
+    .options = first->task->options,
+    .output_length = first->task->output_length,
   };
   g_ptr_array_add(runner->jobs, job);
   job->slot = ain_slot_take(runner->worker, &shape, &error);
@@ -325,7 +327,12 @@ AinRunner *ain_runner_new(AinLane *lane, const char *device) {
     .output_shape = { model->output_shape[0], model->output_shape[1] },
     .max_batch = ain_lane_batch_limit(lane),
     .memory_bytes = lane->context->config.worker_memory_bytes,
+    .official_numbers = lane->context->config.official_numbers,
   };
+  if (ain_model_is_flexible(model)) { /* so large are the slots; larger requests get memory of their own */
+    spec.input_shape[0] = AIN_TASK_USUAL_ROWS;
+    spec.input_shape[1] = 1;
+  }
   lane->context->totals.workers++;
   runner->worker = ain_worker_start(lane->context->runtime, &spec, &events, runner);
   return runner;
