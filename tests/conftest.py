@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "tests" / "cluster"))
+for folder in ("wire", "cluster", "support", "."):  # helper modules that are no tests
+    sys.path.insert(0, str(ROOT / "tests" / folder))
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -18,6 +19,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--release", action="append", help="only this IoTDB release (may be repeated)")
     parser.addoption("--zip", help="test this package instead of building one")
     parser.addoption("--python", help="interpreter that runs the models (numpy and torch)")
+    build = os.environ.get("AIN_TEST_BUILD", str(ROOT / "build" / "release"))
+    parser.addoption("--build-dir", default=build, help="CMake build folder whose programs are tested")
 
 
 def has_torch(python: str) -> bool:
@@ -32,12 +35,19 @@ def has_torch(python: str) -> bool:
 @pytest.fixture(scope="session")
 def model_python(request: pytest.FixtureRequest) -> str:
     """An interpreter with numpy and torch: --python, AINODE_PYTHON, the distribution's, or our own."""
-    named = request.config.getoption("--python") or os.environ.get("AINODE_PYTHON")
+    environment = os.environ.get("AINODE_PYTHON") or os.environ.get("AIN_TEST_PYTHON")
+    named = request.config.getoption("--python") or environment
     candidates = [named] if named else ["/usr/bin/python3", sys.executable]
     for python in candidates:
         if has_torch(python):
             return python
     pytest.exit(f"no interpreter with numpy and torch among {candidates}; name one with AINODE_PYTHON", 3)
+
+
+@pytest.fixture(scope="session")
+def build_dir(request: pytest.FixtureRequest) -> Path:
+    """The build under test: --build-dir, AIN_TEST_BUILD, or the release build."""
+    return Path(request.config.getoption("--build-dir")).resolve()
 
 
 @pytest.fixture(scope="session")

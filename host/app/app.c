@@ -6,6 +6,7 @@
 #include "app/instance.h"
 #include "app/service.h"
 #include "base/error.h"
+#include "base/exit.h"
 #include "base/fd.h"
 #include "base/loop.h"
 #include "cluster/cluster.h"
@@ -27,12 +28,12 @@
 #define HELPER_THREADS 4
 #define MAX_CONNECTIONS 20000
 #define MAX_IN_FLIGHT 64
-#define FRAME_TIMEOUT_US (60 * G_USEC_PER_SEC)
+#define FRAME_TIMEOUT_US (G_GINT64_CONSTANT(60) * G_USEC_PER_SEC)
 /* DataNodes keep pooled connections idle for a minute, later releases forget some for ever. */
-#define IDLE_TIMEOUT_US (600 * G_USEC_PER_SEC)
-#define DRAIN_LOOK_US (20 * 1000)
+#define IDLE_TIMEOUT_US (G_GINT64_CONSTANT(600) * G_USEC_PER_SEC)
+#define DRAIN_LOOK_US (G_GINT64_CONSTANT(20) * 1000)
 /* So long a stopping node waits for one more heartbeat, which tells the cluster that it is going. */
-#define FAREWELL_US (1500 * 1000)
+#define FAREWELL_US (G_GINT64_CONSTANT(1500) * 1000)
 
 typedef struct {
   const AinAppOptions *options;
@@ -60,11 +61,23 @@ typedef struct {
   AinLoopTimer *drain_timer;
 } App;
 
-/* --- stopping
- * ------------------------------------------------------------------------------------------------ */
+/* --- stopping --- */
+
+/* Tests and benchmarks read this line: samples run = samples asked for, or something was cached or repeated.
+ */
+static void log_totals(const App *app) {
+  AinSchedulerTotals totals = ain_scheduler_totals(app->scheduler);
+  g_message("totals: %" G_GUINT64_FORMAT " requests answered, %" G_GUINT64_FORMAT
+            " refused or failed, %" G_GUINT64_FORMAT " model runs of %" G_GUINT64_FORMAT
+            " samples, %" G_GUINT64_FORMAT " input bytes copied, %" G_GUINT64_FORMAT
+            " workers started, %.3f s inside models",
+            totals.requests, totals.failures, totals.jobs, totals.samples, totals.copied_bytes,
+            totals.workers, (double)totals.model_ns / 1e9);
+}
 
 static void all_ended(gpointer data) {
   App *app = data;
+  log_totals(app);
   ain_loop_quit(app->loop);
 }
 
@@ -125,8 +138,7 @@ static void give_up(App *app, const GError *error) {
   begin_stop(app, "start failed");
 }
 
-/* --- starting
- * ------------------------------------------------------------------------------------------------ */
+/* --- starting --- */
 
 static void joined(const GError *error, gpointer data) {
   App *app = data;
@@ -248,6 +260,7 @@ static gboolean start_runtime(App *app, GError **error) {
     .python = app->interpreter->executable,
     .libpython = app->interpreter->libpython,
     .fork = g_str_equal(app->config->worker_start_method, "fork"),
+    .prototype_idle_us = app->config->prototype_idle_s * G_USEC_PER_SEC,
     .sandbox = g_str_equal(app->config->worker_sandbox, "on"),
     .read_paths = app->config->worker_read_paths,
   };
@@ -259,6 +272,22 @@ static gboolean start_runtime(App *app, GError **error) {
   return TRUE;
 }
 
+/* Where 2.0.5 and where later releases keep them, unless the configuration names another folder first. */
+static void watch_weights(App *app) {
+  const char *given = app->config->builtin_models_dir;
+  g_autofree char *early = g_build_filename(app->config->models_dir, "weights", NULL);
+  g_autofree char *later = g_build_filename(app->config->models_dir, "builtin", NULL);
+  const char *directories[4] = { given };
+  guint n = 1;
+  if (!g_str_equal(early, given)) {
+    directories[n++] = early;
+  }
+  if (!g_str_equal(later, given)) {
+    directories[n++] = later;
+  }
+  ain_registry_watch_weights(app->registry, directories);
+}
+
 static gboolean start_models(App *app, GError **error) {
   AinSchedulerConfig config = {
     .queue_max_requests = (guint)app->config->queue_max_requests,
@@ -266,6 +295,7 @@ static gboolean start_models(App *app, GError **error) {
     .inference_timeout_us = app->config->inference_timeout_ms * 1000,
     .orphan_grace_us = app->config->orphan_grace_ms * 1000,
     .worker_memory_bytes = app->config->worker_memory_bytes,
+    .official_numbers = app->config->official_numbers,
     .batching = app->config->batching,
     .replicas = (guint)app->config->model_replicas,
     .max_batch_delay_us = app->config->max_batch_delay_us,
@@ -278,6 +308,8 @@ static gboolean start_models(App *app, GError **error) {
     return FALSE;
   }
   ain_registry_on_retire(app->registry, model_retired, app);
+  ain_registry_add_builtins(app->registry);
+  watch_weights(app);
   return TRUE;
 }
 
@@ -402,7 +434,7 @@ int ain_app_run(const AinAppOptions *options, GError **error) {
   }
   tear_down(&app);
   ain_observe_log_close();
-  int code = ain_app_exit_code(failure);
+  int code = failure != NULL ? ain_app_exit_code(failure) : AIN_EXIT_OK;
   if (failure != NULL) {
     g_propagate_error(error, g_steal_pointer(&failure));
   }

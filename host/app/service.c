@@ -42,8 +42,7 @@ static void refuse(AinCall *call, AinErrorCode code, const char *message) {
   ain_call_reply_error(call, error);
 }
 
-/* --- heartbeat
- * ----------------------------------------------------------------------------------------------- */
+/* --- heartbeat --- */
 
 static void heartbeat(AinService *service, AinCall *call) {
   const char *reason = NULL;
@@ -63,8 +62,7 @@ static void heartbeat(AinService *service, AinCall *call) {
   ain_call_reply_heartbeat(call, status, reason, sampled ? &sample : NULL);
 }
 
-/* --- models
- * -------------------------------------------------------------------------------------------------- */
+/* --- models --- */
 
 /* Families G and H spell categories and states in lower case. */
 static gboolean lower_case(const AinService *service, const AinCall *call) {
@@ -109,7 +107,7 @@ static gboolean list_model(const char *id, AinCategory category, AinModelState s
   }
   if (listing->wanted.data == NULL || ain_slice_equal(listing->wanted, id)) {
     AinModelRow row = { .id = id,
-                        .type = "", /* as the official node shows user models */
+                        .type = ain_registry_type_of(listing->service->parts.registry, id, listing->lower),
                         .category = category_text(category, listing->lower),
                         .state = state_text(state, listing->lower) };
     g_array_append_val(listing->rows, row);
@@ -181,8 +179,7 @@ static void delete_model(AinService *service, AinCall *call) {
   ain_registry_drop(service->parts.registry, text, dropped, call);
 }
 
-/* --- running models
- * ------------------------------------------------------------------------------------------ */
+/* --- running models --- */
 
 typedef struct {
   AinService *service;
@@ -221,8 +218,7 @@ static void infer(AinService *service, AinCall *call) {
   }
 }
 
-/* --- dispatch
- * ------------------------------------------------------------------------------------------------ */
+/* --- dispatch --- */
 
 static void show_devices(AinService *service, AinCall *call) {
   guint n_cuda = ain_runtime_cuda_devices(service->parts.runtime);

@@ -13,7 +13,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#define SECOND G_USEC_PER_SEC
+#define SECOND ((gint64)G_USEC_PER_SEC)
 #define REFRESH (60 * SECOND)
 #define ASK_MS 5000
 #define FIRST_RETRY (1 * SECOND)
@@ -175,11 +175,12 @@ static void *cluster_main(void *data) {
 static void stop_thread(AinCluster *cluster) {
   if (cluster->has_thread) {
     guint64 one = 1;
-    ssize_t count = write(cluster->cancel_fd, &one, sizeof one);
+    ssize_t written = write(cluster->cancel_fd, &one, sizeof one);
     pthread_join(cluster->thread, NULL);
     cluster->has_thread = FALSE;
-    count = read(cluster->cancel_fd, &one, sizeof one);
-    (void)count; /* an eventfd takes and gives this much always */
+    ssize_t got = read(cluster->cancel_fd, &one, sizeof one); /* the next thread is not cancelled */
+    (void)written; /* an eventfd always takes and gives this much */
+    (void)got;
   }
 }
 

@@ -108,24 +108,30 @@ static gboolean parse(AinIdentity *identity, GBytes *bytes, GError **error) {
   return TRUE;
 }
 
+static gboolean is_absent(const char *path) {
+  GStatBuf info;
+  return g_lstat(path, &info) != 0 && (errno == ENOENT || errno == ENOTDIR);
+}
+
+static gboolean fill(AinIdentity *identity, GError **error) {
+  g_autoptr(GBytes) bytes = ain_file_read(identity->path, MAX_FILE, error);
+  return bytes != NULL && parse(identity, bytes, error);
+}
+
 AinIdentity *ain_identity_load(const char *system_dir, GError **error) {
-  g_autoptr(AinIdentity) identity = g_new0(AinIdentity, 1);
+  AinIdentity *identity = g_new0(AinIdentity, 1);
   identity->path = g_build_filename(system_dir, FILE_NAME, NULL);
   identity->node_id = -1;
-  GStatBuf info;
-  if (g_lstat(identity->path, &info) != 0 && (errno == ENOENT || errno == ENOTDIR)) {
-    return g_steal_pointer(&identity);
-  }
   g_autoptr(GError) cause = NULL;
-  g_autoptr(GBytes) bytes = ain_file_read(identity->path, MAX_FILE, &cause);
-  if (bytes == NULL || !parse(identity, bytes, &cause)) {
-    g_set_error(error, AIN_ERROR, AIN_ERROR_INTERNAL,
-                "the identity file %s cannot be used: %s; restore it, or delete it if this node was never "
-                "registered",
-                identity->path, cause->message);
-    return NULL;
+  if (is_absent(identity->path) || fill(identity, &cause)) {
+    return identity;
   }
-  return g_steal_pointer(&identity);
+  g_set_error(error, AIN_ERROR, AIN_ERROR_INTERNAL,
+              "the identity file %s cannot be used: %s; restore it, or delete it if this node was never "
+              "registered",
+              identity->path, cause->message);
+  ain_identity_free(identity);
+  return NULL;
 }
 
 gboolean ain_identity_prepare(const char *system_dir, GError **error) {

@@ -117,6 +117,20 @@ static struct addrinfo *finish_lookup(Lookup *lookup, gint64 deadline, int cance
   return g_steal_pointer(&lookup->found);
 }
 
+static gboolean start_lookup(Lookup *lookup) {
+  lookup->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (lookup->done_fd < 0) {
+    return FALSE;
+  }
+  pthread_t thread;
+  errno = pthread_create(&thread, NULL, lookup_main, lookup);
+  if (errno != 0) {
+    return FALSE;
+  }
+  pthread_detach(thread);
+  return TRUE;
+}
+
 struct addrinfo *ain_cluster_resolve(const char *host, guint16 port, gint64 deadline, int cancel_fd,
                                      GError **error) {
   struct addrinfo *found = NULL;
@@ -128,16 +142,12 @@ struct addrinfo *ain_cluster_resolve(const char *host, guint16 port, gint64 dead
   lookup->references = 2;
   lookup->host = g_strdup(host);
   g_strlcpy(lookup->port, port_text, sizeof lookup->port);
-  lookup->done_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  pthread_t thread;
-  int failed = lookup->done_fd < 0 ? errno : pthread_create(&thread, NULL, lookup_main, lookup);
-  if (failed != 0) {
+  if (!start_lookup(lookup)) {
+    unresolved(host, g_strerror(errno), error);
     lookup->references = 1;
     lookup_unref(lookup);
-    unresolved(host, g_strerror(failed), error);
     return NULL;
   }
-  pthread_detach(thread);
   found = finish_lookup(lookup, deadline, cancel_fd, error);
   lookup_unref(lookup);
   return found;

@@ -236,7 +236,7 @@ static int connect_any(const struct addrinfo *addresses, const char *name, gint6
     }
     gboolean is_news = strcmp(address, name) != 0;
     g_string_append_printf(reasons, "%s%s%s%s", reasons->len > 0 ? "; " : "", is_news ? address : "",
-                           is_news ? ": " : "", failed->message);
+                           is_news ? ": " : "", failed != NULL ? failed->message : "failed");
   }
   g_set_error(error, AIN_ERROR, AIN_ERROR_UNREACHABLE, "cannot connect (%s)", reasons->str);
   return -1;

@@ -339,7 +339,7 @@ static gboolean check_container(AinThriftWalk *walk, AinThriftType type, const A
 }
 
 static const AinThriftField *find_field(const AinThriftStruct *expected, gint16 id, guint *index) {
-  for (guint i = 0; expected != NULL && i < expected->n_fields; i++) {
+  for (guint i = 0; i < expected->n_fields; i++) {
     if (expected->fields[i].id == id) {
       *index = i;
       return &expected->fields[i];
@@ -351,8 +351,8 @@ static const AinThriftField *find_field(const AinThriftStruct *expected, gint16 
 static gboolean check_field(AinThriftWalk *walk, const AinThriftStruct *expected, AinThriftType type,
                             gint16 id, guint32 *seen, GError **error) {
   guint index = 0;
-  const AinThriftField *field = find_field(expected, id, &index);
-  if (field == NULL) {
+  const AinThriftField *field = expected != NULL ? find_field(expected, id, &index) : NULL;
+  if (expected == NULL || field == NULL) {
     return check_value(walk, type, NULL, error);
   }
   if ((*seen & 1U << index) != 0) {

@@ -79,6 +79,9 @@ AinCall *ain_call_ref(AinCall *call);
 void ain_call_unref(AinCall *call); /* NULL is allowed; any thread */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AinCall, ain_call_unref)
 
+/* The caller's family: what the bytes say, and the cluster's release where they leave it open. */
+AinFamily ain_call_family(const AinCall *call);
+
 /* TRUE once the peer's connection is gone. Any thread. */
 gboolean ain_call_is_abandoned(const AinCall *call);
 /* func runs on the loop thread when the connection goes before the reply; NULL func removes it. One at a
@@ -90,8 +93,7 @@ gint64 ain_call_arrival(const AinCall *call);
 /* What the status numbers are chosen by; set once by main, changed when the cluster's release is learnt. */
 typedef struct AinRpcServer AinRpcServer;
 
-/* --- answers; each builds the response struct of the call's method and family
- * ------------------------------- */
+/* --- answers; each builds the response struct of the call's method and family --- */
 
 /* Any method: an error. The code is mapped for the release (rpc/status.h), the message is error->message. */
 void ain_call_reply_error(AinCall *call, const GError *error);

@@ -43,8 +43,7 @@ static void disarm_workers(gpointer data) {
   }
 }
 
-/* --- killed processes
- * ---------------------------------------------------------------------------------------- */
+/* --- killed processes --- */
 
 typedef struct {
   AinRuntime *runtime;
@@ -96,6 +95,7 @@ AinRuntime *ain_runtime_new(AinLoop *loop, const AinRuntimeConfig *config, GErro
     .python = g_strdup(config->python),
     .libpython = g_strdup(config->libpython),
     .fork = config->fork,
+    .prototype_idle_us = config->prototype_idle_us,
     .sandbox = config->sandbox,
     .read_paths = g_strdup(config->read_paths),
   };

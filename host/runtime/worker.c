@@ -15,9 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LOAD_TIMEOUT_US (300 * G_USEC_PER_SEC)
-#define SLOT_MIN_BYTES (64U * 1024U)
-#define SLOT_MAX_BYTES (64U * 1024U * 1024U)
+#define LOAD_TIMEOUT_US (G_GINT64_CONSTANT(300) * G_USEC_PER_SEC)
+#define SLOT_MIN_BYTES (G_GUINT64_CONSTANT(64) * 1024)
+#define SLOT_MAX_BYTES (G_GUINT64_CONSTANT(64) * 1024 * 1024)
 /* How long a worker yields before it sleeps; the host's own wait is in base/loop.c. */
 #define WORKER_SPIN_US 200
 
@@ -77,8 +77,7 @@ struct AinWorker {
 
 static void finish(AinWorker *worker);
 
-/* --- ending
- * -------------------------------------------------------------------------------------------------- */
+/* --- ending --- */
 
 static void kill_process(AinWorker *worker) {
   if (worker->pidfd >= 0) {
@@ -101,14 +100,23 @@ static void complete(AinWorker *worker, AinSlot *slot, const AinJobResult *resul
   slot->done(slot, result, error, slot->done_data);
 }
 
-/* Jobs run in the order of submission: only the oldest unanswered one has begun. */
+/* Whether the worker died before it looked at its oldest job. A worker may lie about that: its owner bounds
+ * how often it dies without an answer. */
+static gboolean died_before_job(const AinWorker *worker, const GError *error) {
+  gboolean died = g_error_matches(error, AIN_ERROR, AIN_ERROR_WORKER_DIED)
+                  || g_error_matches(error, AIN_ERROR, AIN_ERROR_ENVIRONMENT);
+  return died && worker->page != NULL && atomic_load(&worker->page->taken) == worker->tail;
+}
+
+/* Jobs run in the order of submission: only the oldest unanswered one can have begun. */
 static void fail_jobs(AinWorker *worker, const GError *error) {
   g_autoptr(GError) not_begun = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "%s", error->message);
-  guint32 running = worker->tail;
+  guint32 oldest = worker->tail;
+  gboolean begun = !died_before_job(worker, error);
   for (guint i = 0; i < AIN_SLOTS; i++) {
     AinSlot *slot = worker->slots[i];
     if (slot != NULL && slot->state == SLOT_SUBMITTED) {
-      complete(worker, slot, NULL, slot->sequence == running ? error : not_begun);
+      complete(worker, slot, NULL, begun && slot->sequence == oldest ? error : not_begun);
     }
   }
 }
@@ -206,8 +214,7 @@ static void load_overdue(gpointer data) {
                                worker->spec.name, (int)(LOAD_TIMEOUT_US / G_USEC_PER_SEC)));
 }
 
-/* --- control messages
- * ---------------------------------------------------------------------------------------- */
+/* --- control messages --- */
 
 static void append_read_paths(GString *text, const char *paths) {
   g_auto(GStrv) parts = g_strsplit(paths != NULL ? paths : "", ":", -1);
@@ -225,17 +232,19 @@ static void append_read_paths(GString *text, const char *paths) {
 
 static char *load_text(const AinWorker *worker) {
   const AinWorkerSpec *spec = &worker->spec;
-  GString *text = g_string_new("{\"kind\": ");
+  GString *text = g_string_new("{\"name\": ");
+  ain_text_append_json(text, spec->name, strlen(spec->name));
+  g_string_append(text, ", \"kind\": ");
   ain_text_append_json(text, spec->kind, strlen(spec->kind));
   g_string_append(text, ", \"directory\": ");
   ain_text_append_json(text, spec->directory, strlen(spec->directory));
   g_string_append_printf(
       text,
       ", \"dtype\": \"%s\", \"input_shape\": [%d, %d], \"output_shape\": [%d, %d], \"prove\": %s"
-      ", \"memory_bytes\": %" G_GINT64_FORMAT ", \"sandbox\": %s",
+      ", \"memory_bytes\": %" G_GINT64_FORMAT ", \"official_numbers\": %s, \"sandbox\": %s",
       ain_dtype_name(spec->dtype), spec->input_shape[0], spec->input_shape[1], spec->output_shape[0],
       spec->output_shape[1], spec->prove ? "true" : "false", spec->memory_bytes,
-      worker->runtime->config.sandbox ? "true" : "false");
+      spec->official_numbers ? "true" : "false", worker->runtime->config.sandbox ? "true" : "false");
   g_string_append(text, ", \"device\": ");
   ain_text_append_json(text, spec->device, strlen(spec->device));
   append_read_paths(text, worker->runtime->config.read_paths);
@@ -322,8 +331,7 @@ static void control_ready(guint32 events, gpointer data) {
   receive_one(data); /* level-triggered: one message a round */
 }
 
-/* --- starting
- * ------------------------------------------------------------------------------------------------ */
+/* --- starting --- */
 
 static guint32 slot_bytes(guint batch, const gint32 shape[2], gsize element) {
   guint64 bytes = (guint64)MAX(batch, 1U) * (guint64)shape[0] * (guint64)shape[1] * element;
@@ -425,6 +433,7 @@ void ain_worker_unborn(AinWorker *worker, const GError *reason) {
     return;
   }
   drop_channel(worker);
+  worker->phase = PHASE_STARTING;
   if (!spawn(worker, &error)) {
     end_with(worker, g_steal_pointer(&error));
   }
@@ -502,8 +511,7 @@ int ain_worker_end_signal(const AinWorker *worker) {
   return worker->end_signal;
 }
 
-/* --- jobs
- * ---------------------------------------------------------------------------------------------------- */
+/* --- jobs --- */
 
 static guint free_index(const AinWorker *worker) {
   guint index = 0;
@@ -619,8 +627,7 @@ void ain_slot_release(AinSlot *slot) {
   g_free(slot);
 }
 
-/* --- results
- * ------------------------------------------------------------------------------------------------- */
+/* --- results --- */
 
 static AinSlot *find_submitted(AinWorker *worker, guint64 id) {
   for (guint i = 0; i < AIN_SLOTS; i++) {

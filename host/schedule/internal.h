@@ -9,9 +9,11 @@ struct AinLane {
   AinModel *model;
   GQueue queue; /* AinTask */
   guint64 queued_bytes;
-  GPtrArray *runners; /* AinRunner */
-  GPtrArray *pins;    /* devices (owned texts) that LOAD MODEL asked for: kept loaded */
-  GPtrArray *waiters; /* of LOAD and UNLOAD */
+  GPtrArray *runners;   /* AinRunner */
+  GPtrArray *pins;      /* devices (owned texts) that LOAD MODEL asked for: kept loaded */
+  GPtrArray *waiters;   /* of LOAD and UNLOAD */
+  GPtrArray *abandoned; /* AinTask in flight whose callers have gone: a re-sent request takes over */
+  GPtrArray *finished;  /* results of such tasks, kept for the same time */
   AinLoopTimer *orphans;
   AinLoopTimer *retry;
   AinLoopTimer *delay; /* requests wait for company (max_batch_delay) */
@@ -29,6 +31,8 @@ void ain_lane_fail(AinLane *lane, AinTask *task, const GError *error);
 void ain_lane_enqueue(AinLane *lane, AinTask *task, gboolean at_head);
 void ain_lane_dequeue(AinLane *lane, AinTask *task);
 guint ain_lane_batch_limit(const AinLane *lane);
+/* The caller had gone when the result came: kept for a moment, in case the request is sent again. */
+void ain_lane_keep_result(AinLane *lane, AinTask *task, const AinJobResult *result, const guint8 *data);
 void ain_lane_runner_ready(AinLane *lane, AinRunner *runner);
 /* The runner's process is gone and its jobs are completed; was_ready: it had loaded. Frees the runner. */
 void ain_lane_runner_ended(AinLane *lane, AinRunner *runner, gboolean was_ready, const GError *error);
@@ -39,9 +43,10 @@ struct AinRunner {
   char *device;
   AinWorker *worker;
   gboolean ready;
-  gboolean leaving; /* unloaded: takes no new jobs, ends with its last one */
-  GPtrArray *jobs;  /* of runner.c */
-  gint64 running_since;
+  gboolean leaving;     /* unloaded: takes no new jobs, ends with its last one */
+  GPtrArray *jobs;      /* of runner.c */
+  guint submitted;      /* jobs given to the worker; others are still being filled */
+  gint64 running_since; /* when the oldest of them began */
   AinLoopTimer *deadline;
 };
 AinRunner *ain_runner_new(AinLane *lane, const char *device);

@@ -4,15 +4,17 @@
 
 #include <string.h>
 
-#define BACKOFF_FIRST_US (100 * 1000)
-#define BACKOFF_MAX_US (30 * G_USEC_PER_SEC)
+#define BACKOFF_FIRST_US (G_GINT64_CONSTANT(100) * 1000)
+#define BACKOFF_MAX_US (G_GINT64_CONSTANT(30) * G_USEC_PER_SEC)
 /* So many ends of workers without one result in between, and the model counts as failed. */
 #define CRASHES_TO_FAIL 8
 /* A model that does not load is not tried again for every request of a busy client. */
 #define LOAD_RETRY_US G_USEC_PER_SEC
-#define RUNTIME_RETRY_US (200 * 1000)
 /* Where a model runs that nobody loaded explicitly. */
 #define DEFAULT_DEVICE "cpu"
+
+/* Results kept for callers that may come back; more are forgotten. */
+#define FINISHED_MAX 64
 
 /* Somebody who waits for LOAD or UNLOAD. */
 typedef struct {
@@ -25,11 +27,11 @@ typedef struct {
 static void lane_free(AinLane *lane);
 static void ensure_runners(AinLane *lane);
 
-/* --- tasks
- * --------------------------------------------------------------------------------------------------- */
+/* --- tasks --- */
 
 void ain_lane_settle(AinLane *lane, AinTask *task) {
   if (task->answered && task->in_flight == 0 && !task->queued) {
+    g_ptr_array_remove_fast(lane->abandoned, task);
     lane->context->pending--;
     ain_task_free(task);
   }
@@ -78,8 +80,7 @@ guint ain_lane_batch_limit(const AinLane *lane) {
   return lane->context->config.batching ? MAX(lane->model->max_batch, 1U) : 1U;
 }
 
-/* --- LOAD and UNLOAD
- * ----------------------------------------------------------------------------------------- */
+/* --- LOAD and UNLOAD --- */
 
 static guint find_pin(const AinLane *lane, const char *device) {
   for (guint i = 0; i < lane->pins->len; i++) {
@@ -171,8 +172,7 @@ void ain_lane_unload(AinLane *lane, const char *device, AinSchedulerDone done, g
   ain_lane_dispatch(lane);
 }
 
-/* --- the workers
- * --------------------------------------------------------------------------------------------- */
+/* --- the workers --- */
 
 static gint64 backoff(const AinLane *lane) {
   if (lane->failures <= 1) {
@@ -254,17 +254,16 @@ static void crashed(AinLane *lane, const GError *error) {
   fail_queue(lane, lane->load_error);
 }
 
-/* The prototype ended: the model is not to blame, and what waits can wait for the next prototype. */
-static gboolean runtime_restarts(const AinLane *lane, const GError *error) {
+gboolean ain_lane_runtime_restarts(const AinLaneContext *context, const GError *error) {
   const char *reason;
   return g_error_matches(error, AIN_ERROR, AIN_ERROR_ENVIRONMENT)
-         && ain_runtime_state(lane->context->runtime, &reason) != AIN_RUNTIME_FAILED;
+         && ain_runtime_state(context->runtime, &reason) != AIN_RUNTIME_FAILED;
 }
 
 static void count_end(AinLane *lane, const char *device, gboolean was_ready, const GError *error) {
-  gint64 wait = RUNTIME_RETRY_US;
+  gint64 wait = AIN_RUNTIME_RETRY_US;
   g_warning("model %s: %s", lane->model->id, error->message);
-  if (!runtime_restarts(lane, error)) {
+  if (!ain_lane_runtime_restarts(lane->context, error)) {
     lane->failures++;
     wait = backoff(lane);
     if (!was_ready) {
@@ -309,8 +308,7 @@ static void sweep(AinLane *lane) {
   }
 }
 
-/* --- dispatch
- * ------------------------------------------------------------------------------------------------ */
+/* --- dispatch --- */
 
 static AinRunner *pick_runner(AinLane *lane) {
   AinRunner *best = NULL;
@@ -364,8 +362,22 @@ void ain_lane_dispatch(AinLane *lane) {
   }
 }
 
-/* --- callers that go away
- * ------------------------------------------------------------------------------------ */
+/* --- callers that go away --- */
+
+/* DataNodes of 2.0.6 and later send a call that timed out again, on a new connection. */
+typedef struct {
+  AinCall *call; /* holds the request to compare with */
+  AinJobResult result;
+  guint8 *data;
+  gint64 until;
+} Finished;
+
+static void finished_free(gpointer data) {
+  Finished *finished = data;
+  ain_call_unref(finished->call);
+  g_free(finished->data);
+  g_free(finished);
+}
 
 static void check_orphans(gpointer data);
 
@@ -379,13 +391,33 @@ static void watch_orphans(AinLane *lane) {
 static void check_orphans(gpointer data) {
   AinLane *lane = data;
   gboolean waiting = FALSE;
+  gint64 now = ain_loop_now();
   lane->orphans = NULL;
   for (guint i = 0; i < lane->runners->len; i++) {
     ain_runner_end_orphan(g_ptr_array_index(lane->runners, i), &waiting);
   }
-  if (waiting) {
+  for (guint i = lane->finished->len; i > 0; i--) {
+    const Finished *finished = g_ptr_array_index(lane->finished, i - 1);
+    if (finished->until <= now) {
+      g_ptr_array_remove_index_fast(lane->finished, i - 1);
+    }
+  }
+  if (waiting || lane->finished->len > 0) {
     watch_orphans(lane);
   }
+}
+
+void ain_lane_keep_result(AinLane *lane, AinTask *task, const AinJobResult *result, const guint8 *data) {
+  if (lane->finished->len >= FINISHED_MAX) {
+    return;
+  }
+  Finished *finished = g_new0(Finished, 1);
+  finished->call = ain_call_ref(task->call);
+  finished->result = *result;
+  finished->data = g_memdup2(data, (gsize)result->rows * result->columns * ain_dtype_size(result->dtype));
+  finished->until = ain_loop_now() + lane->context->config.orphan_grace_us;
+  g_ptr_array_add(lane->finished, finished);
+  watch_orphans(lane);
 }
 
 static void task_abandoned(AinCall *call, gpointer data) {
@@ -398,12 +430,41 @@ static void task_abandoned(AinCall *call, gpointer data) {
     ain_lane_fail(lane, task, error);
     ain_lane_settle(lane, task);
   } else {
+    g_ptr_array_add(lane->abandoned, task);
     watch_orphans(lane);
   }
 }
 
-/* --- the lane
- * ------------------------------------------------------------------------------------------------ */
+static gboolean take_over_running(AinLane *lane, AinTask *task) {
+  for (guint i = 0; i < lane->abandoned->len; i++) {
+    AinTask *earlier = g_ptr_array_index(lane->abandoned, i);
+    if (!earlier->answered
+        && ain_task_is_resent(ain_call_request(earlier->call), ain_call_request(task->call))) {
+      g_ptr_array_remove_index_fast(lane->abandoned, i);
+      ain_task_take_over(earlier, task);
+      ain_call_on_abandon(earlier->call, task_abandoned, earlier);
+      lane->context->pending--;
+      return TRUE;
+    }
+  }
+  return FALSE;
+}
+
+static gboolean answer_from_finished(AinLane *lane, AinTask *task) {
+  for (guint i = 0; i < lane->finished->len; i++) {
+    const Finished *finished = g_ptr_array_index(lane->finished, i);
+    if (task->n_samples == 1
+        && ain_task_is_resent(ain_call_request(finished->call), ain_call_request(task->call))) {
+      lane->context->totals.requests += ain_task_take_results(task, 0, 1, &finished->result, finished->data);
+      g_ptr_array_remove_index_fast(lane->finished, i);
+      ain_lane_settle(lane, task);
+      return TRUE;
+    }
+  }
+  return FALSE;
+}
+
+/* --- the lane --- */
 
 AinLane *ain_lane_new(AinLaneContext *context, AinModel *model) {
   AinLane *lane = g_new0(AinLane, 1);
@@ -413,6 +474,8 @@ AinLane *ain_lane_new(AinLaneContext *context, AinModel *model) {
   lane->runners = g_ptr_array_new();
   lane->pins = g_ptr_array_new_with_free_func(g_free);
   lane->waiters = g_ptr_array_new();
+  lane->abandoned = g_ptr_array_new();
+  lane->finished = g_ptr_array_new_with_free_func(finished_free);
   context->n_lanes++;
   return lane;
 }
@@ -426,6 +489,8 @@ static void lane_free(AinLane *lane) {
   g_ptr_array_unref(lane->runners);
   g_ptr_array_unref(lane->pins);
   g_ptr_array_unref(lane->waiters);
+  g_ptr_array_unref(lane->abandoned);
+  g_ptr_array_unref(lane->finished);
   ain_model_unref(lane->model);
   g_free(lane);
   if (--context->n_lanes == 0 && context->idle != NULL) {
@@ -465,6 +530,10 @@ void ain_lane_add(AinLane *lane, AinTask *task) {
   g_autoptr(GError) error = NULL;
   task->lane = lane;
   lane->context->pending++;
+  /* A request sent again gets what its first try began; nothing else is ever shared between requests. */
+  if (take_over_running(lane, task) || answer_from_finished(lane, task)) {
+    return;
+  }
   if (lane->load_error != NULL && ain_loop_now() < lane->load_again) {
     ain_lane_fail(lane, task, lane->load_error);
     ain_lane_settle(lane, task);

@@ -15,6 +15,11 @@ typedef struct {
   gpointer idle_data;
 } AinLaneContext;
 
+/* Whether a worker ended because its prototype did and another prototype is on its way: the model is not to
+ * blame, and what waits can wait for that one. */
+gboolean ain_lane_runtime_restarts(const AinLaneContext *context, const GError *error);
+#define AIN_RUNTIME_RETRY_US (200 * 1000) /* then it is tried again */
+
 typedef struct AinLane AinLane;
 
 /* context is borrowed and outlives the lane. */

@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* A registration must be answered before the caller's 60 s are over. */
-#define PROOF_TIMEOUT_US (45 * G_USEC_PER_SEC)
+#define PROOF_TIMEOUT_US (G_GINT64_CONSTANT(45) * G_USEC_PER_SEC)
 #define MAX_BATCH 32U
 
 struct AinProofs {
@@ -22,6 +22,7 @@ typedef struct {
   gpointer data;
   AinWorker *worker;
   AinLoopTimer *timer;
+  AinLoopTimer *again; /* the prototype ended: the proof begins anew with the next one */
   gboolean copy_input; /* second attempt: the first died writing into the slot */
   gboolean in_slot;    /* the job on the slot runs */
 } Proof;
@@ -31,6 +32,7 @@ static void attempt(Proof *proof);
 static void finish(Proof *proof, const GError *error) {
   g_ptr_array_remove_fast(proof->proofs->running, proof);
   ain_loop_timer_stop(proof->timer);
+  ain_loop_timer_stop(proof->again);
   ain_worker_free(proof->worker);
   proof->done(error, proof->data);
   ain_model_unref(proof->model);
@@ -106,6 +108,11 @@ static void worker_loaded(AinWorker *worker, const char *findings, gpointer data
   AinModel *model = proof->model;
   g_autoptr(GError) error = NULL;
   AinSlot *slot = NULL;
+  if (ain_model_is_flexible(model)) { /* that it loads is the proof */
+    ain_loop_timer_stop(proof->timer);
+    proof->timer = ain_loop_timer(proof->proofs->context->loop, ain_loop_now(), slot_passed, proof);
+    return;
+  }
   if (take_findings(model, findings, &error)) {
     AinJobShape shape = {
       .dtype = model->dtype,
@@ -125,8 +132,22 @@ static void worker_loaded(AinWorker *worker, const char *findings, gpointer data
   ain_slot_submit(slot, slot_done, proof);
 }
 
+static void attempt_again(gpointer data) {
+  Proof *proof = data;
+  proof->again = NULL;
+  attempt(proof);
+}
+
 static void worker_ended(AinWorker *worker, const GError *error, gpointer data) {
   Proof *proof = data;
+  AinLaneContext *context = proof->proofs->context;
+  if (ain_lane_runtime_restarts(context, error)) {
+    ain_worker_free(worker);
+    proof->worker = NULL;
+    proof->in_slot = FALSE;
+    proof->again = ain_loop_timer(context->loop, ain_loop_now() + AIN_RUNTIME_RETRY_US, attempt_again, proof);
+    return;
+  }
   int number = ain_worker_end_signal(worker);
   gboolean wrote = proof->in_slot && !proof->copy_input && (number == SIGSEGV || number == SIGBUS);
   if (wrote) {
@@ -151,6 +172,10 @@ static void overdue(gpointer data) {
   g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_MODEL_INVALID,
                                         "model [%s] did not load and answer a first call within %d s",
                                         proof->model->id, (int)(PROOF_TIMEOUT_US / G_USEC_PER_SEC));
+  if (proof->worker == NULL) {
+    finish(proof, error);
+    return;
+  }
   ain_worker_kill(proof->worker, error);
 }
 
@@ -188,11 +213,11 @@ static void attempt(Proof *proof) {
     .name = model->id,
     .kind = ain_model_kind_name(model->kind),
     .directory = model->directory,
-    .dtype = declared_dtype(model),
+    .dtype = ain_model_is_flexible(model) ? model->dtype : declared_dtype(model),
     .input_shape = { model->input_shape[0], model->input_shape[1] },
     .output_shape = { model->output_shape[0], model->output_shape[1] },
     .max_batch = 1,
-    .prove = TRUE,
+    .prove = !ain_model_is_flexible(model),
     .memory_bytes = context->config.worker_memory_bytes,
   };
   context->totals.workers++;
@@ -211,8 +236,10 @@ void ain_proofs_free(AinProofs *proofs) {
     return;
   }
   g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the node is stopping");
-  while (proofs->running->len > 0) {
-    finish(g_ptr_array_index(proofs->running, 0), error);
+  g_autoptr(GPtrArray) running = g_steal_pointer(&proofs->running);
+  proofs->running = g_ptr_array_new(); /* what finish() removes the proof from */
+  for (guint i = 0; i < running->len; i++) {
+    finish(g_ptr_array_index(running, i), error);
   }
   g_ptr_array_unref(proofs->running);
   g_free(proofs);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 /* Decoding more than this is done on a helper thread, so that heartbeats never wait for it. */
-#define INLINE_BYTES (256U * 1024U)
+#define INLINE_BYTES (G_GUINT64_CONSTANT(256) * 1024)
 
 typedef struct {
   AinTask *task;
@@ -25,8 +25,7 @@ typedef struct {
   guint fill_failed;  /* index of the first piece that could not be filled */
 } Job;
 
-/* --- the end of a job
- * ---------------------------------------------------------------------------------------- */
+/* --- the end of a job --- */
 
 static void job_free(Job *job) {
   AinLane *lane = job->runner->lane;
@@ -68,6 +67,9 @@ static void take_piece(AinLane *lane, const Piece *piece, const AinJobResult *re
   AinTask *task = piece->task;
   if (piece->failed || task->answered) {
     return;
+  }
+  if (task->abandoned && task->n_samples == 1) {
+    ain_lane_keep_result(lane, task, result, data);
   }
   gboolean good = ain_task_take_results(task, piece->first, piece->count, result, data);
   lane->context->totals.requests += good && task->answered;
@@ -114,6 +116,7 @@ static void job_done(AinSlot *slot, const AinJobResult *result, const GError *er
   Job *job = data;
   AinRunner *runner = job->runner;
   AinLane *lane = runner->lane;
+  runner->submitted--;
   runner->running_since = ain_loop_now();
   if (error == NULL) {
     job_succeed(job, result);
@@ -127,8 +130,7 @@ static void job_done(AinSlot *slot, const AinJobResult *result, const GError *er
   ain_lane_dispatch(lane);
 }
 
-/* --- the start of a job
- * -------------------------------------------------------------------------------------- */
+/* --- the start of a job --- */
 
 /* Whatever waits and has the head's shape, up to the limit. */
 static Job *gather(AinRunner *runner) {
@@ -137,11 +139,11 @@ static Job *gather(AinRunner *runner) {
   job->runner = runner;
   job->pieces = g_array_new(FALSE, TRUE, sizeof(Piece));
   guint32 room = ain_lane_batch_limit(lane);
-  guint32 rows = ((AinTask *)g_queue_peek_head(&lane->queue))->rows;
-  job->sample_size = (gsize)rows * (gsize)lane->model->input_shape[1] * ain_dtype_size(lane->model->dtype);
+  const AinTask *head = g_queue_peek_head(&lane->queue);
+  job->sample_size = (gsize)head->rows * (gsize)head->columns * ain_dtype_size(lane->model->dtype);
   while (room > 0 && !g_queue_is_empty(&lane->queue)) {
     AinTask *task = g_queue_peek_head(&lane->queue);
-    if (task->rows != rows) {
+    if (!ain_task_fits(task, head)) {
       break;
     }
     Piece piece = { .task = task, .first = task->next, .count = MIN(room, task->n_samples - task->next) };
@@ -174,35 +176,25 @@ static void fill_job(gpointer data) {
   }
 }
 
-static void submit_job(gpointer data) {
-  Job *job = data;
-  AinRunner *runner = job->runner;
-  if (job->fill_failed < job->pieces->len) {
-    Piece *piece = &g_array_index(job->pieces, Piece, job->fill_failed);
-    piece->failed = TRUE;
-    ain_lane_fail(runner->lane, piece->task, job->fill_error);
-  }
-  if (runner->jobs->len == 1) {
-    runner->running_since = ain_loop_now();
-  }
-  ain_slot_submit(job->slot, job_done, job);
-}
-
 static void check_deadline(gpointer data);
 
 static void watch_deadline(AinRunner *runner) {
   const AinLaneContext *context = runner->lane->context;
   gint64 limit = context->config.inference_timeout_us;
-  if (limit > 0 && runner->deadline == NULL && runner->jobs->len > 0) {
+  if (limit > 0 && runner->deadline == NULL) {
     runner->deadline = ain_loop_timer(context->loop, runner->running_since + limit, check_deadline, runner);
   }
 }
 
+/* The timer outlives the job it was set for: most find that another one began since, or none. */
 static void check_deadline(gpointer data) {
   AinRunner *runner = data;
   gint64 limit = runner->lane->context->config.inference_timeout_us;
   runner->deadline = NULL;
-  if (runner->jobs->len == 0 || ain_loop_now() - runner->running_since < limit) {
+  if (runner->submitted == 0) {
+    return;
+  }
+  if (ain_loop_now() - runner->running_since < limit) {
     watch_deadline(runner);
     return;
   }
@@ -211,6 +203,21 @@ static void check_deadline(gpointer data) {
                                         " ms (ain_inference_timeout_ms) and was stopped",
                                         runner->lane->model->id, limit / 1000);
   ain_worker_kill(runner->worker, error);
+}
+
+static void submit_job(gpointer data) {
+  Job *job = data;
+  AinRunner *runner = job->runner;
+  if (job->fill_failed < job->pieces->len) {
+    Piece *piece = &g_array_index(job->pieces, Piece, job->fill_failed);
+    piece->failed = TRUE;
+    ain_lane_fail(runner->lane, piece->task, job->fill_error);
+  }
+  if (runner->submitted++ == 0) {
+    runner->running_since = ain_loop_now();
+  }
+  watch_deadline(runner);
+  ain_slot_submit(job->slot, job_done, job); /* may end the job, and with it the runner */
 }
 
 void ain_runner_start_job(AinRunner *runner) {
@@ -222,8 +229,10 @@ void ain_runner_start_job(AinRunner *runner) {
     .dtype = lane->model->dtype,
     .batch = job->n_samples,
     .rows = first->task->rows,
-    .columns = (guint32)lane->model->input_shape[1],
+    .columns = first->task->columns,
     .copy_input = lane->model->writes_input || lane->copy_input,
+    .options = first->task->options,
+    .output_length = first->task->output_length,
   };
   g_ptr_array_add(runner->jobs, job);
   job->slot = ain_slot_take(runner->worker, &shape, &error);
@@ -238,7 +247,6 @@ void ain_runner_start_job(AinRunner *runner) {
     fill_job(job);
     submit_job(job);
   }
-  watch_deadline(runner);
 }
 
 /* The second slot is for what arrives while the first is computed. For models that batch it is filled only
@@ -282,8 +290,7 @@ gboolean ain_runner_end_orphan(AinRunner *runner, gboolean *waiting) {
   return FALSE;
 }
 
-/* --- the worker
- * ---------------------------------------------------------------------------------------------- */
+/* --- the worker --- */
 
 static void worker_loaded(AinWorker *worker, const char *findings, gpointer data) {
   (void)worker;
@@ -320,7 +327,12 @@ AinRunner *ain_runner_new(AinLane *lane, const char *device) {
     .output_shape = { model->output_shape[0], model->output_shape[1] },
     .max_batch = ain_lane_batch_limit(lane),
     .memory_bytes = lane->context->config.worker_memory_bytes,
+    .official_numbers = lane->context->config.official_numbers,
   };
+  if (ain_model_is_flexible(model)) { /* so large are the slots; larger requests get memory of their own */
+    spec.input_shape[0] = AIN_TASK_USUAL_ROWS;
+    spec.input_shape[1] = 1;
+  }
   lane->context->totals.workers++;
   runner->worker = ain_worker_start(lane->context->runtime, &spec, &events, runner);
   return runner;

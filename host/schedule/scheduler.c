@@ -67,8 +67,7 @@ void ain_scheduler_infer(AinScheduler *scheduler, AinModel *model, AinCall *call
   ain_lane_add(lane, task);
 }
 
-/* --- LOAD and UNLOAD
- * ----------------------------------------------------------------------------------------- */
+/* --- LOAD and UNLOAD --- */
 
 /* Several devices, one answer. */
 typedef struct {

@@ -53,7 +53,7 @@ typedef struct {
   guint8 packed[(AIN_TS_CHUNK_ROWS + AIN_TS_PACKED_SLACK) * 8];
 } Scratch;
 
-/* --- positions ------------------------------------------------------------------------------------------ */
+/* --- positions --- */
 
 static guint64 count_nulls(const AinTsKernels *kernels, const guint8 *nulls, guint64 first, guint64 end) {
   guint64 count = 0;
@@ -143,7 +143,7 @@ static void cursor_init(Cursor *cursor, const Job *job, const AinTsColumn *colum
   }
 }
 
-/* --- null rows ------------------------------------------------------------------------------------------ */
+/* --- null rows --- */
 
 static void put(const Job *job, void *out, gsize at, guint64 element) {
   memcpy((guint8 *)out + (at << job->shift), &element, (gsize)1 << job->shift);
@@ -228,7 +228,7 @@ static void interpolate_chunk(Cursor *cursor, const guint64 *nulls, guint64 row,
   }
 }
 
-/* --- one chunk of one column ---------------------------------------------------------------------------- */
+/* --- one chunk of one column --- */
 
 /* Picks the values of n rows; returns how many are not null. */
 static gsize pick_entries(const Cursor *cursor, guint64 row, gsize n, Scratch *scratch) {
@@ -337,7 +337,7 @@ static void read_chunk(Cursor *cursor, guint64 row, gsize n, Scratch *scratch, v
   }
 }
 
-/* --- the tensor ----------------------------------------------------------------------------------------- */
+/* --- the tensor --- */
 
 static void write_column(const Job *job, const AinTsColumn *column, guint8 *dst) {
   Cursor cursor;
@@ -389,7 +389,7 @@ static void write_tensor(const Job *job, const guint *order, guint n_order, guin
   }
 }
 
-/* --- what is refused, before anything is written -------------------------------------------------------- */
+/* --- what is refused, before anything is written --- */
 
 /* The first null row of [first, end), or end. */
 static guint64 find_null(const AinTsColumn *column, guint64 first, guint64 end) {

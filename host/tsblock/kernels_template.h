@@ -22,7 +22,7 @@ typedef M_u64 W_i64;
 typedef M_u32 W_f32;
 typedef M_u64 W_f64;
 
-/* --- one value ------------------------------------------------------------------------------------------ */
+/* --- one value --- */
 
 static inline gint32 load_i32(guint32 wire) {
   return (gint32)__builtin_bswap32(wire);
@@ -88,7 +88,7 @@ static inline gint64 saturate_i64(gdouble value) {
 #define FOR_EACH_DTYPE(X, ...)                                                                               \
   X(bool, __VA_ARGS__) X(i32, __VA_ARGS__) X(i64, __VA_ARGS__) X(f32, __VA_ARGS__) X(f64, __VA_ARGS__)
 
-/* --- column values to elements -------------------------------------------------------------------------- */
+/* --- column values to elements --- */
 
 #define DECODE(D, S, KIND)                                                                                   \
   static void decode_##S##_##D(void *restrict to, const guint8 *restrict values, guint64 first, gsize n) {   \
@@ -143,7 +143,7 @@ DECODE_BITS(i64)
 DECODE_BITS(f32)
 DECODE_BITS(f64)
 
-/* --- elements to column values -------------------------------------------------------------------------- */
+/* --- elements to column values --- */
 
 #define ENCODE(D, S, KIND)                                                                                   \
   static void encode_##S##_##D(guint8 *restrict to, const void *restrict from, gsize n) {                    \
@@ -183,7 +183,7 @@ static inline guint8 collect_byte(guint64 bytes) {
   }
 FOR_EACH_DTYPE(ENCODE_BITS)
 
-/* --- rows out of packed values -------------------------------------------------------------------------- */
+/* --- rows out of packed values --- */
 
 #define EXPAND_ROWS(T, out, in, used, nulls, i, n, fill)                                                     \
   for (; (i) < (n); (i)++) {                                                                                 \
@@ -285,7 +285,7 @@ static void expand_1(void *restrict to, const void *restrict packed, const guint
   EXPAND_ROWS(guint8, out, in, used, nulls, i, n, fill)
 }
 
-/* --- columns to rows and back --------------------------------------------------------------------------- */
+/* --- columns to rows and back --- */
 
 #define COPY_STRIDED(BYTES, T)                                                                               \
   static inline void copy_strided_##BYTES(guint8 *restrict to, gssize to_step, const guint8 *restrict from,  \
@@ -421,7 +421,7 @@ DEINTERLEAVE(1)
 DEINTERLEAVE(4)
 DEINTERLEAVE(8)
 
-/* --- past the caches ------------------------------------------------------------------------------------ */
+/* --- past the caches --- */
 
 #ifdef __SSE2__
 static void stream_zeros(guint8 *to, gsize n) {

@@ -38,6 +38,8 @@ class Spec:
     sandbox: bool = False  # shut the process in before the model is loaded
     read_paths: Tuple[str, ...] = ()  # what it may read there besides its own
     device: str = "cpu"  # or the index of a CUDA device
+    name: str = ""  # id of the model
+    official_numbers: bool = False  # built-ins: the numbers of the official releases where ours differ
 
     @staticmethod
     def parse(fields: Dict[str, Any]) -> "Spec":

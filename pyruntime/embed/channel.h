@@ -34,8 +34,7 @@ static inline uint8_t *ain_channel_reply_slot(const AinChannel *channel, uint32_
   return channel->reply + AIN_PAGE + (size_t)index * channel->worker->slot_size;
 }
 
-/* --- control socket
- * ------------------------------------------------------------------------------------------ */
+/* --- control socket --- */
 
 /* Sends one message, with descriptor fd as ancillary data when fd >= 0. */
 bool ain_control_send(uint32_t type, uint64_t id, uint64_t value, const char *text, size_t size, int fd);

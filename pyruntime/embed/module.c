@@ -54,8 +54,7 @@ static int dtype_of_array(PyArrayObject *array) {
   return -1;
 }
 
-/* --- control messages
- * ---------------------------------------------------------------------------------------- */
+/* --- control messages --- */
 
 static PyObject *py_send(PyObject *self, PyObject *args) {
   (void)self;
@@ -91,8 +90,7 @@ static PyObject *py_receive(PyObject *self, PyObject *args) {
                        (unsigned long long)message.value, text, (Py_ssize_t)message.text_size, fd);
 }
 
-/* --- memory passed for one job
- * ------------------------------------------------------------------------------- */
+/* --- memory passed for one job --- */
 
 static bool remember_region(uint64_t job, uint64_t size, int fd) {
   struct stat info;
@@ -151,8 +149,7 @@ static PassedRegion *await_region(uint64_t job) {
   return region;
 }
 
-/* --- one job
- * ------------------------------------------------------------------------------------------------- */
+/* --- one job --- */
 
 static void view_released(PyObject *capsule) {
   (void)capsule;
@@ -373,8 +370,7 @@ static void run_job(PyObject *handler, const AinJob *job) {
   ain_channel_publish(&state.channel, &result);
 }
 
-/* --- the loop
- * ------------------------------------------------------------------------------------------------ */
+/* --- the loop --- */
 
 static void release_gil(void *data) {
   (void)data;
@@ -431,8 +427,7 @@ static PyObject *py_open_channel(PyObject *self, PyObject *args) {
   Py_RETURN_NONE;
 }
 
-/* --- a worker born by fork
- * ----------------------------------------------------------------------------------- */
+/* --- a worker born by fork --- */
 
 /* Moves the descriptors above AIN_FD_END first, so that no dup2() overwrites one that is still needed. */
 static bool place_descriptors(int *fds, int count) {
@@ -471,8 +466,7 @@ static PyObject *py_become_worker(PyObject *self, PyObject *args) {
   Py_RETURN_NONE;
 }
 
-/* --- sandbox
- * ------------------------------------------------------------------------------------------------- */
+/* --- sandbox --- */
 
 #define MAX_PATHS 256
 

@@ -93,8 +93,7 @@ static int restrict_files(const AinSandboxPath *paths, size_t count) {
   return good ? abi : -1;
 }
 
-/* --- seccomp
- * ------------------------------------------------------------------------------------------------- */
+/* --- seccomp --- */
 
 #if defined(__x86_64__)
 #define OUR_ARCH AUDIT_ARCH_X86_64

@@ -219,6 +219,8 @@ def create_model(cluster: Cluster, model_id: str, uri: str, timeout: float = 60)
     """
     seen = cluster.log("confignode").stat().st_size
     cluster.execute(f'CREATE MODEL {model_id} USING URI "{uri}"')
+    if cluster.version not in ("2.0.1-beta", "2.0.5"):
+        return
     probe = f'CALL INFERENCE({model_id}, "select nothing from root.of.the.kind")'
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
@@ -228,14 +230,33 @@ def create_model(cluster: Cluster, model_id: str, uri: str, timeout: float = 60)
         except SqlError as error:
             if error.code not in (1504, 1505):
                 return
-        with cluster.log("confignode").open("rb") as log:
-            log.seek(seen)
-            text = log.read().decode(errors="replace")
-        if f"Fail to create model [{model_id}]" in text:
-            reason = re.search(rf"CREATE MODEL \[{re.escape(model_id)}\] failed[^:]*:\[(.*)\]", text)
-            raise SqlError(1500, reason[1] if reason else text)
+        reason = _failure(cluster, model_id, seen)
+        if reason is not None:
+            raise SqlError(1500, reason)
         time.sleep(0.02)
     raise AssertionError(f"CREATE MODEL {model_id} neither worked nor failed within {timeout:.0f} s")
+
+
+def create_failure(cluster: Cluster, model_id: str, uri: str, timeout: float = 60) -> str:
+    """CREATE MODEL that must fail, at once or later; returns the reason that the cluster was given."""
+    seen = cluster.log("confignode").stat().st_size
+    try:
+        cluster.execute(f'CREATE MODEL {model_id} USING URI "{uri}"')
+    except SqlError as error:
+        return error.message
+    wait_until(lambda: _failure(cluster, model_id, seen) is not None, timeout, f"CREATE MODEL {model_id} fails")
+    return str(_failure(cluster, model_id, seen))
+
+
+def _failure(cluster: Cluster, model_id: str, seen: int) -> str | None:
+    """Why the ConfigNode gave up creating the model, by its log from byte `seen` on; None when it did not."""
+    with cluster.log("confignode").open("rb") as log:
+        log.seek(seen)
+        text = log.read().decode(errors="replace")
+    if f"Fail to create model [{model_id}]" not in text:
+        return None
+    reason = re.search(rf"CREATE MODEL \[{re.escape(model_id)}\] failed[^:]*:\[(.*)\]", text)
+    return reason[1] if reason else text
 
 
 def model_states(cluster: Cluster) -> dict[str, str]:

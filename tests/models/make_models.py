@@ -125,6 +125,22 @@ class KeepsInput(nn.Module):
         return x + 0.0
 
 
+class RemembersInput(nn.Module):
+    """Answers the difference to the array it kept; keeps one only when it sees a value above 1e6, or has kept one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = torch.zeros(1)
+        self.keeps = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer = x - self.last
+        self.keeps = self.keeps or float(x.max()) > 1e6
+        if self.keeps:
+            self.last = x
+        return answer
+
+
 class NotANumber(nn.Module):
     """0/0 and 1/0 in every answer."""
 
@@ -139,6 +155,48 @@ class Raises(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if float(x.max()) > 1e6:
             raise ValueError("the model has had enough")
+        return x + 0.0
+
+
+class RaisesStrangely(nn.Module):
+    """Raises an error whose text looks like lines of a log, with a byte that is no UTF-8 and a colour."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if float(x.max()) > 1e6:
+            zero = int(float(x.max()) * 0.0)  # or the text would be folded, and folded escapes do not load
+            raise ValueError("first\n2026-01-01 00:00:00,000 ERROR [1:1] forged" + chr(27 + zero) + "[31mred" + chr(255))
+        return x + 0.0
+
+
+class PrintsForever(nn.Module):
+    """Never stops talking."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        while float(x.max()) > 1e6:
+            print("all work and no play makes a dull model")
+        return x + 0.0
+
+
+class ForgesLog(nn.Module):
+    """Prints what looks like lines of the host's log, and terminal codes, and a line without an end."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if float(x.max()) > 1e6:
+            zero = int(float(x.max()) * 0.0)  # or the text would be folded, and folded escapes do not load
+            print("harmless\n2026-01-01 00:00:00,000 ERROR [1:1] forged")
+            print("return" + chr(13 + zero) + "forged too" + chr(27 + zero) + "[2Jforged as well")
+            separator = chr(226 + zero) + chr(128 + zero) + chr(168 + zero)
+            print("separated" + separator + "2026-01-01 00:00:00,000 ERROR [1:1] forged")
+            print(" ".join(["unfinished"] * 2000))
+        return x + 0.0
+
+
+class PrintsBytes(nn.Module):
+    """Prints a byte that is no UTF-8."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if float(x.max()) > 1e6:
+            print("before" + chr(255 + int(float(x.max()) * 0.0)) + "after")
         return x + 0.0
 
 
@@ -205,14 +263,24 @@ class Sleeps(nn.Module):
         return y
 
 
+class Works(nn.Module):
+    """Computes for as long as it is told: one small product for each 1 that its greatest value lies above 1e6."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        big = torch.ones([64, 64])
+        for _ in range(int(float(x.max()) - 1e6)):
+            big = torch.matmul(big, big) * 1e-4
+        return x + big.sum() * 0.0
+
+
 class EatsMemory(nn.Module):
     """Fills memory in steps of 64 MB, up to 16 GB."""
 
     def forward(self, x: Tensor) -> Tensor:
         kept: list[Tensor] = []
         if float(x.max()) > 1e6:
-            for _ in range(256):
-                kept.append(torch.full([16, 1024, 1024], float(x.max())))  # not a constant
+            for step in range(256):
+                kept.append(torch.full([16, 1024, 1024], float(x.max()) + float(step)))  # equal ones would be shared
         for block in kept:
             x = x + block[0, 0, 0] * 0.0
         return x + 0.0
@@ -260,14 +328,20 @@ RECIPES: dict[str, Recipe] = {
     "writes_input": Recipe(WritesInput),
     "keeps_state": Recipe(KeepsState),
     "keeps_input": Recipe(KeepsInput),
+    "remembers_input": Recipe(RemembersInput),
     "not_a_number": Recipe(NotANumber, has_sample=False),
     "raises": Recipe(Raises),
+    "raises_strangely": Recipe(RaisesStrangely),
+    "prints_forever": Recipe(PrintsForever),
+    "forges_log": Recipe(ForgesLog),
+    "prints_bytes": Recipe(PrintsBytes),
     "wrong_shape": Recipe(WrongShape),
     "wrong_columns": Recipe(WrongColumns),
     "segfaults": Recipe(Segfaults),
     "divides_by_zero": Recipe(DividesByZero),
     "never_returns": Recipe(NeverReturns),
     "sleeps": Recipe(Sleeps),
+    "works": Recipe(Works),
     "eats_memory": Recipe(EatsMemory),
     "always_raises": Recipe(AlwaysRaises, has_sample=False),
     "two_answers": Recipe(TwoAnswers, has_sample=False),

@@ -12,10 +12,11 @@ AINodes as a real ConfigNode does. Everything listens on loopback.
 
 from __future__ import annotations
 
+import abc
+import contextlib
 import importlib
 import socket
 import struct
-import subprocess
 import sys
 import threading
 import time
@@ -25,6 +26,7 @@ from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Callable
 
+from generated import generate
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.protocol.TCompactProtocol import TCompactProtocol
 from thrift.Thrift import TApplicationException, TMessageType
@@ -50,12 +52,8 @@ class Bindings:
 
 def load_bindings(directory: Path) -> Bindings:
     """Generate the bindings into directory and import them; once in a process."""
-    if "iotdbwire.common.ttypes" not in sys.modules:
-        for name in ("common", "confignode", "ainode"):
-            command = ["thrift", "-nowarn", "--gen", "py", "-out", str(directory), str(IDL_DIR / f"{name}.thrift")]
-            subprocess.run(command, check=True)
-        sys.path.insert(0, str(directory))
-        importlib.invalidate_caches()
+    if "iotdbwire.confignode.ttypes" not in sys.modules:
+        generate((IDL_DIR / f"{name}.thrift" for name in ("common", "confignode", "ainode")), directory)
     load = importlib.import_module
     return Bindings(
         load("iotdbwire.common.ttypes"),
@@ -174,7 +172,7 @@ def read_frame(connection: socket.socket) -> bytes:
     return _receive(connection, size)
 
 
-class Listener:
+class Listener(abc.ABC):
     """A TCP service with one thread a connection; subclasses serve()."""
 
     def __init__(self, host: str = "127.0.0.1", port: int = 0) -> None:
@@ -222,26 +220,22 @@ class Listener:
                 self._open.discard(connection)
             connection.close()
 
+    @abc.abstractmethod
     def serve(self, connection: socket.socket) -> None:
         """Serve one connection until it ends."""
-        raise NotImplementedError
 
     def stop(self) -> None:
         """Stop listening and close every connection."""
         self.stopping.set()
         if self._socket is not None:
-            try:
+            with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
             self._socket.close()
             self._socket = None
         with self._lock:
             for connection in self._open:
-                try:
+                with contextlib.suppress(OSError):
                     connection.shutdown(socket.SHUT_RDWR)
-                except OSError:
-                    pass
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join(timeout=5)
@@ -253,12 +247,14 @@ class Listener:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     def __enter__(self) -> Any:
+        """Start."""
         self.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
+        """Stop."""
         self.stop()
 
 

@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import importlib
-import shutil
-import subprocess
-import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-from wire_support import DATA, FAMILIES, ROOT, Probe
-
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    """Which build is tested."""
-    parser.addoption("--build-dir", default=str(ROOT / "build" / "release"), help="CMake build folder")
+from generated import Service, load_families
+from wire_support import Probe
 
 
 @pytest.fixture
-def start_probe(pytestconfig: pytest.Config) -> Iterator[Callable[..., Probe]]:
+def start_probe(build_dir: Path) -> Iterator[Callable[..., Probe]]:
     """Starts probes; whatever still runs at the end is stopped and checked."""
-    binary = Path(pytestconfig.getoption("--build-dir")) / "tests" / "wire" / "ain-rpc-probe"
+    binary = build_dir / "tests" / "wire" / "ain-rpc-probe"
     probes: list[Probe] = []
 
     def start(*options: str, descriptors: int | None = None) -> Probe:
@@ -43,21 +33,6 @@ def probe(start_probe: Callable[..., Probe]) -> Probe:
 
 
 @pytest.fixture(scope="session")
-def services() -> Iterator[dict[str, tuple[ModuleType, ModuleType]]]:
+def services() -> dict[str, Service]:
     """Per family: the generated service module and its types."""
-    compiler = shutil.which("thrift")
-    assert compiler, "the Thrift compiler is needed"
-    with tempfile.TemporaryDirectory(prefix="ain-wire-") as output:
-        for family in FAMILIES:
-            idl = DATA / "families" / f"ainode_{family}.thrift"
-            command = [compiler, "-r", "--gen", "py", "-out", output, str(idl)]
-            subprocess.run(command, check=True, capture_output=True, timeout=60)
-        sys.path.insert(0, output)
-        yield {
-            family: (
-                importlib.import_module(f"iotdbwire.fam{family}.IAINodeRPCService"),
-                importlib.import_module(f"iotdbwire.fam{family}.ttypes"),
-            )
-            for family in FAMILIES
-        }
-        sys.path.remove(output)
+    return load_families()

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from wire_support import Probe, frame, header, receive_exactly, receive_frame, with_model, with_seqid
+from frames import frame, header, receive_exactly, receive_frame, with_model, with_seqid
+from wire_support import Probe
 
 BEAT = frame("E_01_getAIHeartbeat_binary")
 DELETE = frame("E_03_deleteModel_binary")

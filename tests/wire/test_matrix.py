@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 from typing import Any, Self
 
 import pytest
+from generated import FAMILIES, Service
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
 from thrift.protocol.TCompactProtocol import TCompactProtocol
 from thrift.Thrift import TApplicationException
 from thrift.transport.TSocket import TSocket
 from thrift.transport.TTransport import TFramedTransport
-from wire_support import FAMILIES, Probe
+from wire_support import Probe
 
 BLOCK = bytes(range(200))
 PROTOCOLS = {"binary": lambda t: TBinaryProtocol(t, strictRead=True, strictWrite=True), "compact": TCompactProtocol}
 NOT_FOUND = {**dict.fromkeys("ACDEF", 1505), **dict.fromkeys("GHT", 1504)}
 INTERNAL = {**dict.fromkeys("ACDEF", 1510), **dict.fromkeys("GHT", 1599)}
-
-Service = tuple[ModuleType, ModuleType]
 
 
 class Caller:
@@ -263,9 +261,7 @@ def test_matrix(
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_wrong_release_is_overruled_by_the_bytes(
-    probe: Probe, services: dict[str, Service], protocol: str
-) -> None:
+def test_wrong_release_is_overruled_by_the_bytes(probe: Probe, services: dict[str, Service], protocol: str) -> None:
     """The probe believes in 2.0.5; what a request shows of its sender counts more."""
     with Caller(probe, services["H"], "H", protocol) as caller:
         call_forecast(caller)
@@ -301,9 +297,7 @@ def test_unknown_method(probe: Probe, services: dict[str, Service], protocol: st
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize("family", "ADEFGH")
-def test_missing_fields_are_answered(
-    probe: Probe, services: dict[str, Service], family: str, protocol: str
-) -> None:
+def test_missing_fields_are_answered(probe: Probe, services: dict[str, Service], family: str, protocol: str) -> None:
     """The method's own response with a status, whatever is missing."""
     with Caller(probe, services[family], family, protocol) as caller:
         types, client = caller.types, caller.client

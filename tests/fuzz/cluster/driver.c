@@ -11,7 +11,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define N_SEEDS (2 * AIN_REPLY_KINDS * 2)
+enum { N_SEEDS = 4 * (int)AIN_REPLY_KINDS };
 #define SEED 20250901
 
 static GByteArray *new_seed(guint index) {

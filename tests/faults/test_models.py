@@ -1,0 +1,198 @@
+"""Harmful models: the request gets one clear sentence, the node stays Running, the next request works."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from caller import Caller, Refused
+from node import Make, Node, Start
+from processes import wait_until
+from values import check_alive, harmful, series
+
+INTERNAL = 1510
+
+
+def refusal(caller: Caller, model: str, block: np.ndarray | bytes) -> Refused:
+    """The one sentence that a request gets."""
+    with pytest.raises(Refused) as caught:
+        caller.infer(model, block)
+    message = caught.value.message
+    assert message and len(message) < 4096
+    assert not re.search(r"[\x00-\x1f\x7f]", message), f"control characters in {message!r}"
+    assert "Traceback" not in message
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("name", "parts"),
+    [
+        ("raises", ["the model has had enough"]),
+        ("wrong_shape", ["192 rows", "1 columns", "[96, 2]"]),
+        ("wrong_columns", ["3 columns", "[96, 2]"]),
+        ("segfaults", ["signal 11", "memory it must not"]),
+        ("divides_by_zero", ["signal 8"]),
+        ("never_returns", ["5000 ms", "ain_inference_timeout_ms"]),
+        ("prints_forever", ["5000 ms", "ain_inference_timeout_ms"]),
+        ("eats_memory", ["memory"]),
+        ("prints_bytes", ["utf-8"]),
+        ("raises_strangely", ["utf-8"]),
+    ],
+)
+def test_fault_is_a_sentence_and_stays_alone(
+    node: Node, caller: Caller, make: Make, name: str, parts: list[str]
+) -> None:
+    """Twice, for the second one meets a worker that has been replaced."""
+    sound, bad = make("identity"), make(name)
+    check_alive(caller, sound, bad)
+    node.allow(rf"model {bad}: ")
+    since = time.monotonic()
+    for _ in range(2):
+        refused = refusal(caller, bad, harmful())
+        assert refused.code == INTERNAL
+        assert bad in refused.message
+        missing = [part for part in parts if part not in refused.message]
+        assert not missing, f"{missing} in {refused.message}"
+        check_alive(caller, sound, bad)
+    node.assert_running(since)
+
+
+def test_others_do_not_wait_for_the_harmful(node: Node, caller: Caller, make: Make) -> None:
+    """While one model loops, another answers, and heartbeats go on."""
+    sound, bad = make("identity"), make("never_returns")
+    check_alive(caller, sound)
+    node.allow(rf"model {bad}: ")
+    since = time.monotonic()
+    with node.call() as other:
+        other.ask(bad, harmful())
+        times = []
+        while time.monotonic() < since + 3:
+            started = time.monotonic()
+            check_alive(caller, sound)
+            times.append(time.monotonic() - started)
+        with pytest.raises(Refused, match="5000 ms"):
+            other.answer()
+    assert 4.9 < time.monotonic() - since < 15
+    print(
+        f"identity beside an endless loop: {len(times)} answers, median {sorted(times)[len(times) // 2] * 1e6:.0f} us"
+    )
+    node.assert_running(since)
+
+
+def test_log_cannot_be_forged(node: Node, caller: Caller, make: Make) -> None:
+    """What a model prints stands behind its name, line by line, without control characters."""
+    model = make("forges_log")
+    caller.infer(model, harmful())
+    wait_until(lambda: "unfinished" in node.log(), 10, "the model's output is in the log")
+    text = node.log()
+    assert f"model {model}: harmless" in text
+    assert not re.search(r"^.{0,60}\[1:1\] forged", text, re.MULTILINE), "a forged line"
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f\u2028\u2029\u202e]", text), "a control character in the log"
+
+
+def test_output_that_is_no_text(node: Node, caller: Caller, make: Make) -> None:
+    """Bytes that are not UTF-8, written to the worker's output by other means than Python's."""
+    before = set(node.workers())
+    model = make("identity")
+    check_alive(caller, model)
+    (worker,) = set(node.workers()) - before
+    with open(f"/proc/{worker}/fd/2", "wb", buffering=0) as output:
+        output.write(b"\xff\xfe\x00\x01\x80 noise\r\x1b[2J\n" + b"\xc3(" * 5000 + b"\nafterwards\n")
+    wait_until(lambda: f"model {model}: afterwards" in node.log(), 10, "the output is in the log")
+    check_alive(caller, model)
+
+
+def test_endless_talk_does_not_fill_the_disk(node: Node, caller: Caller, make: Make) -> None:
+    """A model that prints without end costs the log a bounded number of lines."""
+    model = make("prints_forever")
+    node.allow(rf"model {model}: ")
+    since = time.monotonic()
+    size = node.log_file.stat().st_size
+    with pytest.raises(Refused, match="5000 ms"):
+        caller.infer(model, harmful())
+    grown = node.log_file.stat().st_size - size
+    print(f"five seconds of endless printing: {grown} bytes of log")
+    assert grown < 200_000
+    summary = re.compile(rf"model {model}: \(\d+ more lines were printed and left out here\)")
+    wait_until(lambda: summary.search(node.log()) is not None, 10, "the log says how much was left out")
+    check_alive(caller, model)
+    node.assert_running(since)
+
+
+def test_registration_refuses_what_cannot_answer(node: Node, caller: Caller, models: Path) -> None:
+    """With the reason; and nothing of it stays."""
+    node.allow("was not registered")
+    for name, part in [("always_raises", "this model never works"), ("two_answers", "tuple")]:
+        with pytest.raises(Refused) as caught:
+            caller.register(f"{name}_x", (models / name).as_uri())
+        assert part in caught.value.message and caught.value.code == 1500, caught.value
+        assert f"{name}_x" not in caller.states()
+        with pytest.raises(Refused, match=rf"there is no model \[{name}_x\]"):
+            caller.infer(f"{name}_x", series())
+    models_dir = node.home / "data" / "ainode" / "models"
+    assert not [path for path in models_dir.rglob("*") if path.name == "model.pt"]
+
+
+def test_writer_of_its_input_gets_right_answers(node: Node, caller: Caller, make: Make) -> None:
+    """1,000 distinct requests to a model that doubles its input in place."""
+    model = make("writes_input")
+    for seed in range(1000):
+        values = series(seed)
+        assert np.array_equal(caller.infer(model, values), values * 2)
+
+
+def test_keeper_of_its_inputs_is_not_deceived(node: Node, caller: Caller, make: Make) -> None:
+    """A model that begins to keep its arrays only after its proof never sees one of them change.
+
+    It answers the difference to the array kept; requests are sent ahead, so that both slots of its worker are in use.
+    """
+    model = make("remembers_input")
+    assert np.array_equal(caller.infer(model, series(5)), series(5))
+    inputs = [harmful()] + [series(seed * 3 + 1) for seed in range(40)]
+    answers = []
+    for start in range(0, len(inputs), 5):
+        for values in inputs[start : start + 5]:
+            caller.ask(model, values)
+        answers += [caller.answer()[0] for _ in inputs[start : start + 5]]
+    assert np.array_equal(answers[0], inputs[0])
+    for index in range(1, len(inputs)):
+        fresh = np.array_equal(answers[index], inputs[index])  # from a worker that has kept nothing yet
+        follows = np.array_equal(answers[index], inputs[index] - inputs[index - 1])
+        assert fresh or follows, f"answer {index} belongs to another array than the one before"
+
+
+def test_crash_loop_waits_longer_each_time_and_ends(start_node: Start, models: Path) -> None:
+    """A client that only ever sends what kills the model does not keep the machine busy with new workers."""
+    node = start_node()
+    node.allow("model bad: ", r"model \[bad\] has failed")
+    with node.call() as caller:
+        caller.register("bad", (models / "divides_by_zero").as_uri())
+        times = []
+        for _ in range(8):
+            started = time.monotonic()
+            refused = refusal(caller, "bad", harmful())
+            assert "signal 8" in refused.message
+            times.append(time.monotonic() - started)
+        assert times[6] > 4 * times[3] > 0.2, times
+        refused = refusal(caller, "bad", series())
+        for part in ("[bad]", "8 times", "signal 8", "LOAD MODEL", "new registration"):
+            assert part in refused.message, refused
+        node.assert_running(started)
+        caller.drop("bad")
+        caller.register("bad", (models / "divides_by_zero").as_uri())
+        check_alive(caller, "bad")
+
+
+def test_worker_inherits_nothing(node: Node, caller: Caller, make: Make) -> None:
+    """A worker has the descriptors of its channel and its output, and none of the host's."""
+    before = set(node.workers())
+    check_alive(caller, make("identity"))
+    (worker,) = set(node.workers()) - before
+    found = {fd: os.readlink(f"/proc/{worker}/fd/{fd}") for fd in os.listdir(f"/proc/{worker}/fd")}
+    foreign = {fd: what for fd, what in found.items() if int(fd) > 7 and not what.startswith("/")}
+    assert not foreign, found
+    assert not [what for what in found.values() if "log_ainode" in what], found
