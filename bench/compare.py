@@ -90,10 +90,10 @@ def measure_rates(bench: Bench, node: Node, prefix: str) -> None:
 def measure_long(bench: Bench, node: Node, calls: int) -> None:
     """A long answer and a long question."""
     reply = ["--rows", "96", "--columns", "1", "--warm", "1"]
-    found = bench.load(node, LONG_REPLY, *reply, "--calls", str(calls), seconds=60)
+    found = bench.load(node, LONG_REPLY, *reply, "--calls", str(calls), seconds=30)
     bench.note(f"{node.name} long reply p50", found["p50_us"])
     question = ["--rows", "1000000", "--columns", "1", "--type", "double", "--warm", "1"]
-    found = bench.load(node, LONG_INPUT, *question, "--calls", str(calls), seconds=60)
+    found = bench.load(node, LONG_INPUT, *question, "--calls", str(calls), seconds=30)
     bench.note(f"{node.name} long input p50", found["p50_us"])
 
 
@@ -325,8 +325,9 @@ def data_rows(table: Table, f: Figures) -> None:
                     official, ours, least)  # fmt: skip
     ratios = quotient(f["ours long input p50"], f["floor long input"])
     floor = shown([v / 1000 for v in f["floor long input"]], 2)
-    table.row("1,000,000 float64 rows in over (loopback + one pass)", shown([v / 1000 for v in f["ours long input p50"]], 2),
-              f"floor {floor} ms", "≤ 3x", shown(ratios, 2) + "x",
+    ours = shown([v / 1000 for v in f["ours long input p50"]], 2)
+    what = "1,000,000 float64 rows in over (loopback + one pass)"
+    table.row(what, ours, f"floor {floor} ms", "≤ 3x", shown(ratios, 2) + "x",
               statistics.median(ratios) <= 3 if ratios else None)  # fmt: skip
 
 
@@ -342,8 +343,10 @@ def life_rows(table: Table, f: Figures) -> None:
                   f"{shown(f[f'official service {when} MiB'])} MiB", "–", "–", None)  # fmt: skip
     calls = f"{shown(f['growth calls'])}"
     table.limit(f"growth of the host, from a tenth of {calls} calls on", f["growth KiB"], 64, "KiB", 0)
-    table.row("heartbeat alone, p50 / p99", f"{shown(f['idle heartbeat p50'], 3)} / {shown(f['idle heartbeat p99'], 3)} ms",
-              "–", "–", f"C echo {shown(f['idle echo p50'], 3)} / {shown(f['idle echo p99'], 3)} ms", None)  # fmt: skip
+    beat, echo = (
+        f"{shown(f[f'idle {name} p50'], 3)} / {shown(f[f'idle {name} p99'], 3)} ms" for name in ("heartbeat", "echo")
+    )
+    table.row("heartbeat alone, p50 / p99", beat, "–", "–", f"C echo {echo}", None)
     connections = shown(f["idle connections"])
     bound = max(5.0, 2 * statistics.median(f["loaded echo p99"])) if f["loaded echo p99"] else 5.0
     table.limit(f"heartbeat p99 under 16 clients and {connections} idle connections", f["loaded heartbeat p99"], bound,
@@ -354,26 +357,26 @@ def life_rows(table: Table, f: Figures) -> None:
     table.limit("… failed requests a kill (those that ran)", failed, 16, "", 1)
 
 
-def print_table(bench: Bench, out: Path | None, rounds: int) -> None:
-    """The Markdown, to a file or to stdout."""
-    f = bench.figures
-    versions = subprocess.run([bench.python, "-c", "import sys, torch, numpy; print(sys.version.split()[0], torch.__version__, numpy.__version__)"],
-                              capture_output=True, text=True, check=True).stdout.split()  # fmt: skip
-    ours = subprocess.run([str(bench.build / "lib" / "ainode"), "--version"], capture_output=True, text=True, check=False)
+def describe(bench: Bench, rounds: int) -> str:
+    """When, where and with what."""
+    code = "import sys, torch, numpy; print(sys.version.split()[0], torch.__version__, numpy.__version__)"
+    python, torch, numpy = subprocess.check_output([bench.python, "-c", code], text=True).split()
+    ours = subprocess.check_output([str(bench.build / "lib" / "ainode"), "--version"], text=True).strip()
+    return (
+        f"Measured {datetime.date.today()} on {os.uname().machine}, {len(os.sched_getaffinity(0))} cores, "
+        f"Linux {os.uname().release.split('-')[0]}: {ours} and the official AINode 2.0.5, both with Python {python}, "
+        f"PyTorch {torch}, NumPy {numpy}. Rounds: {rounds}, of {bench.seconds:g} s a figure; median (lowest–highest). "
+        f"Load average at the end: {os.getloadavg()[0]:.1f}."
+    )
+
+
+def make_table(f: Figures) -> str:
+    """The Markdown of all figures."""
     table = Table()
     speed_rows(table, f)
     data_rows(table, f)
     life_rows(table, f)
-    machine = f"{os.uname().machine}, {len(os.sched_getaffinity(0))} cores, Linux {os.uname().release.split('-')[0]}"
-    text = (
-        f"Measured {datetime.datetime.now().date()} on {machine}; {ours.stdout.strip()}, official AINode 2.0.5, both with Python {versions[0]}, "
-        f"PyTorch {versions[1]}, NumPy {versions[2]}. {rounds} rounds of {bench.seconds:g} s; median (lowest–highest). "
-        f"Load average at the end: {os.getloadavg()[0]:.1f}.\n\n" + "\n".join(table.lines) + "\n"
-    )
-    if out is None:
-        print(text)
-    else:
-        out.write_text(text)
+    return "\n".join(table.lines)
 
 
 # --- the program
@@ -441,7 +444,11 @@ def main() -> int:
         bench = Bench(options, Path(home))
         bench.make_models()
         run(bench, options)
-        print_table(bench, options.out, options.rounds)
+        text = f"{describe(bench, options.rounds)}\n\n{make_table(bench.figures)}\n"
+    if options.out is None:
+        print(text)
+    else:
+        options.out.write_text(text)
     return 0
 
 

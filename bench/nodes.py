@@ -19,7 +19,7 @@ from thrift.Thrift import TMessageType
 from thrift.transport import TSocket, TTransport
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "support")]
 
 from standins.confignode import Bindings, ConfigNode, load_bindings, read_frame  # noqa: E402
 
@@ -132,7 +132,7 @@ class Node:
     def load(self, program: Path, model: str, *options: str) -> dict[str, float]:
         """Runs bench_load; every wrong answer is fatal."""
         command = [str(program), "--port", str(self.port), "--model", model, *options]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
         if done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)} against {self.name}: {done.stdout}{done.stderr}")
         return dict(json.loads(done.stdout))
