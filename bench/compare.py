@@ -37,6 +37,7 @@ class Bench:
 
     def __init__(self, options: argparse.Namespace, home: Path) -> None:
         self.seconds: float = options.seconds
+        self.wait: float = options.wait
         self.build = Path(options.build).resolve()
         self.home = home
         self.python: str = options.python
@@ -56,10 +57,29 @@ class Bench:
         """With the interpreter that will run them."""
         subprocess.run([self.python, str(ROOT / "bench" / "models.py"), str(self.home)], check=True)
 
+    def settle(self) -> None:
+        """Waits a while for others to leave the machine alone, and keeps what share of it they still use."""
+        deadline = time.monotonic() + self.wait
+        while True:
+            idle, total = processor_times()
+            time.sleep(0.3)
+            idle_then, total_then = processor_times()
+            busy = 100 * (1 - (idle_then - idle) / max(total_then - total, 1))
+            if busy < 10 or time.monotonic() > deadline:
+                self.figures["busy %"].append(busy)
+                return
+
     def load(self, node: Node, model: str, *options: str, seconds: float | None = None) -> dict[str, float]:
         """One run of bench_load."""
+        self.settle()
         length = str(seconds if seconds is not None else self.seconds)
         return node.load(self.program("bench_load"), model, "--seconds", length, *options)
+
+
+def processor_times() -> tuple[int, int]:
+    """Idle and all time of the machine's processors, in ticks."""
+    fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+    return fields[3] + fields[4], sum(fields)
 
 
 # --- what both nodes are asked
@@ -68,6 +88,7 @@ class Bench:
 def measure_forward(bench: Bench) -> None:
     """The bare forward, back to back and with gaps."""
     for gap in (0, *GAPS_MS):
+        bench.settle()
         command = [bench.python, str(ROOT / "bench" / "forward.py"), str(bench.home / DLINEAR / "model.pt"), "96", "2",
                    str(bench.seconds), str(gap)]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -305,7 +326,7 @@ def speed_rows(table: Table, f: Figures) -> None:
     for clients in CLIENTS[:-1]:
         name = f"{clients} clients /s"
         ratios = quotient(f[f"ours {name}"], f[f"official {name}"])
-        table.row(f"{clients} clients, replies/s", shown(f[f"ours {name}"]), shown(f[f"official {name}"]), "–",
+        table.row(f"{clients} client{"s" if clients > 1 else ""}, replies/s", shown(f[f"ours {name}"]), shown(f[f"official {name}"]), "–",
                   shown(ratios, 1) + "x", None)  # fmt: skip
     official = f"{shown(f['official 16 clients /s'])}; {shown(f['official 16 clients unserved'])} clients never served"
     rates = f["ours 16 clients /s"]
@@ -366,7 +387,7 @@ def describe(bench: Bench, rounds: int) -> str:
         f"Measured {datetime.date.today()} on {os.uname().machine}, {len(os.sched_getaffinity(0))} cores, "
         f"Linux {os.uname().release.split('-')[0]}: {ours} and the official AINode 2.0.5, both with Python {python}, "
         f"PyTorch {torch}, NumPy {numpy}. Rounds: {rounds}, of {bench.seconds:g} s a figure; median (lowest–highest). "
-        f"Load average at the end: {os.getloadavg()[0]:.1f}."
+        f"Other work on the machine before each measurement: {shown(bench.figures['busy %'])} % of its processors."
     )
 
 
@@ -390,6 +411,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--build", default=str(ROOT / "build" / "release"), help="CMake build folder")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3, help="length of one measurement")
+    parser.add_argument("--wait", type=float, default=10, help="seconds to wait for a quiet machine before a figure")
     parser.add_argument("--kills", type=int, default=8)
     parser.add_argument("--growth-calls", type=int, default=1_000_000)
     parser.add_argument("--idle-connections", type=int, default=2000)
