@@ -20,9 +20,9 @@ from ainode.transformer import (
     Config,
     Decoder,
     ceiling,
-    choose_threads,
     make_model,
     read_config,
+    set_threads,
     take_linear,
     take_pair,
 )
@@ -181,7 +181,7 @@ def load(spec: Spec) -> Model:
     device = network.decoder.device
     probe = torch.linspace(-1, 1, ceiling(_PROBE_ROWS, patch) * patch, dtype=torch.float32, device=device)[None]
     with torch.inference_mode():
-        choose_threads(device, lambda: network.decoder(network._embed(probe), []))
+        findings = set_threads(spec, device, lambda: network.decoder(network._embed(probe), []))
 
     def generate(series: torch.Tensor, length: int, attributes: Attributes) -> torch.Tensor:
         samples, seed = attributes["num_samples"], attributes["seed"]
@@ -190,4 +190,4 @@ def load(spec: Spec) -> Model:
             return torch.quantile(forecasts, attributes["quantile"], dim=1)
         return forecasts.mean(dim=1)
 
-    return make_model(spec, TABLE, patch, generate)
+    return make_model(spec, TABLE, patch, generate, findings)
