@@ -160,6 +160,7 @@ static void activate(AinRegistry *registry, AinEntry *entry, const Trial *trial)
   entry->model =
       ain_builtin_model_new(entry->id, trial->model->kind, trial->model->directory, entry->category);
   entry->model->generation = ++registry->generation;
+  entry->model->threads = trial->model->threads;
   entry->state = AIN_STATE_ACTIVE;
   g_clear_pointer(&entry->reason, g_free);
   if (old != NULL) {

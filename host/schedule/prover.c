@@ -109,6 +109,10 @@ static void worker_loaded(AinWorker *worker, const char *findings, gpointer data
   g_autoptr(GError) error = NULL;
   AinSlot *slot = NULL;
   if (ain_model_is_flexible(model)) { /* that it loads is the proof */
+    /* NOLINTNEXTLINE(cert-err34-c): the conversion is bounded, and 0 where there is none */
+    if (sscanf(findings, "threads=%2u", &model->threads) != 1) {
+      model->threads = 0;
+    }
     ain_loop_timer_stop(proof->timer);
     proof->timer = ain_loop_timer(proof->proofs->context->loop, ain_loop_now(), slot_passed, proof);
     return;
@@ -217,7 +221,7 @@ static void attempt(Proof *proof) {
     .input_shape = { model->input_shape[0], model->input_shape[1] },
     .output_shape = { model->output_shape[0], model->output_shape[1] },
     .max_batch = 1,
-    .prove = !ain_model_is_flexible(model),
+    .prove = TRUE,
     .memory_bytes = context->config.worker_memory_bytes,
   };
   context->totals.workers++;

@@ -327,6 +327,7 @@ AinRunner *ain_runner_new(AinLane *lane, const char *device) {
     .output_shape = { model->output_shape[0], model->output_shape[1] },
     .max_batch = ain_lane_batch_limit(lane),
     .memory_bytes = lane->context->config.worker_memory_bytes,
+    .threads = model->threads,
     .official_numbers = lane->context->config.official_numbers,
   };
   if (ain_model_is_flexible(model)) { /* so large are the slots; larger requests get memory of their own */

@@ -39,6 +39,7 @@ class Spec:
     read_paths: Tuple[str, ...] = ()  # what it may read there besides its own
     device: str = "cpu"  # or the index of a CUDA device
     name: str = ""  # id of the model
+    threads: int = 0  # of torch, as an earlier proof found best; 0 for one
     official_numbers: bool = False  # built-ins: the numbers of the official releases where ours differ
 
     @staticmethod
@@ -62,6 +63,7 @@ class Model:
 
     call: Handler
     session: Callable[[], ContextManager[Any]] = contextlib.nullcontext
+    findings: str = ""  # of the proof, where loading was all there is to prove
 
 
 def as_batch(result: np.ndarray, batch: int) -> np.ndarray:

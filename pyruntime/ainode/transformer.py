@@ -238,29 +238,34 @@ def take_pair(weights: Weights, name: str, size: int) -> tuple[torch.Tensor, tor
     return weights.take(f"{name}.weight", size), weights.take(f"{name}.bias", size)
 
 
-def choose_threads(device: torch.device, work: Callable[[], Any]) -> int:
-    """Sets torch's threads to all processors when that makes `work` clearly faster than one thread; returns them."""
-    several = min(len(os.sched_getaffinity(0)), 16)
-    torch.set_num_threads(1)
-    if several == 1 or device.type != "cpu":
-        return 1
+def _measure(work: Callable[[], Any], threads: int) -> float:
+    torch.set_num_threads(threads)
+    work()  # pages and pools
+    begun = time.perf_counter()
     work()
+    return time.perf_counter() - begun
 
-    def measure(threads: int) -> float:
-        torch.set_num_threads(threads)
-        work()
-        begun = time.perf_counter()
-        work()
-        return time.perf_counter() - begun
 
-    alone, together = measure(1), measure(several)
-    chosen = several if alone >= _GAIN * together else 1
+def set_threads(spec: Spec, device: torch.device, work: Callable[[], Any]) -> str:
+    """Sets torch's threads; returns the findings of a proof, which tries whether all processors make `work` clearly
+    faster than one. Later loads take what was found then."""
+    if not spec.prove:
+        torch.set_num_threads(max(spec.threads, 1))
+        return ""
+    chosen = 1
+    several = min(len(os.sched_getaffinity(0)), 16)
+    if several > 1 and device.type == "cpu" and _measure(work, 1) >= _GAIN * _measure(work, several):
+        chosen = several
     torch.set_num_threads(chosen)
-    return chosen
+    return f"threads={chosen}"
 
 
 def make_model(
-    spec: Spec, table: Table, shortest: int, generate: Callable[[torch.Tensor, int, Attributes], torch.Tensor]
+    spec: Spec,
+    table: Table,
+    shortest: int,
+    generate: Callable[[torch.Tensor, int, Attributes], torch.Tensor],
+    findings: str,
 ) -> Model:
     """A model around generate(series [n, rows] in float64, length, attributes) -> [n, length] in float64."""
 
@@ -279,7 +284,7 @@ def make_model(
         result = torch.cat([generate(part, length, attributes) for part in parts])
         return result.reshape(batch, columns, length).transpose(1, 2).numpy()
 
-    return Model(call, torch.inference_mode)
+    return Model(call, torch.inference_mode, findings)
 
 
 def ceiling(value: int, unit: int) -> int:

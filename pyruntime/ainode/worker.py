@@ -63,8 +63,8 @@ def run() -> None:
             if " no " in applied:
                 print(f"the sandbox is incomplete: {applied}", flush=True)
         model = load_model(spec)
-        findings = ""
-        if spec.prove:
+        findings = model.findings
+        if spec.prove and not findings:
             from ainode import proof
 
             findings = proof.prove(spec, model)
