@@ -476,7 +476,7 @@ AinLane *ain_lane_new(AinLaneContext *context, AinModel *model) {
   lane->waiters = g_ptr_array_new();
   lane->abandoned = g_ptr_array_new();
   lane->finished = g_ptr_array_new_with_free_func(finished_free);
-  context->n_lanes++;
+  g_ptr_array_add(context->lanes, lane);
   return lane;
 }
 
@@ -492,8 +492,9 @@ static void lane_free(AinLane *lane) {
   g_ptr_array_unref(lane->abandoned);
   g_ptr_array_unref(lane->finished);
   ain_model_unref(lane->model);
+  g_ptr_array_remove_fast(context->lanes, lane);
   g_free(lane);
-  if (--context->n_lanes == 0 && context->idle != NULL) {
+  if (context->lanes->len == 0 && context->idle != NULL) {
     context->idle(context->idle_data);
   }
 }

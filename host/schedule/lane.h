@@ -10,7 +10,7 @@ typedef struct {
   AinSchedulerConfig config;
   AinSchedulerTotals totals;
   guint pending;               /* tasks not yet answered */
-  guint n_lanes;               /* also those that are closing */
+  GPtrArray *lanes;            /* AinLane; also those that are closing */
   void (*idle)(gpointer data); /* told when the last lane has gone; NULL for nobody */
   gpointer idle_data;
 } AinLaneContext;

@@ -13,6 +13,7 @@
 struct AinProofs {
   AinLaneContext *context;
   GPtrArray *running; /* Proof */
+  gboolean closed;
 };
 
 typedef struct {
@@ -235,22 +236,35 @@ AinProofs *ain_proofs_new(AinLaneContext *context) {
   return proofs;
 }
 
-void ain_proofs_free(AinProofs *proofs) {
-  if (proofs == NULL) {
-    return;
-  }
-  g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the node is stopping");
+static GError *stopping(void) {
+  return g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the AINode is stopping");
+}
+
+void ain_proofs_close(AinProofs *proofs) {
+  g_autoptr(GError) error = stopping();
   g_autoptr(GPtrArray) running = g_steal_pointer(&proofs->running);
+  proofs->closed = TRUE;
   proofs->running = g_ptr_array_new(); /* what finish() removes the proof from */
   for (guint i = 0; i < running->len; i++) {
     finish(g_ptr_array_index(running, i), error);
   }
-  g_ptr_array_unref(proofs->running);
-  g_free(proofs);
+}
+
+void ain_proofs_free(AinProofs *proofs) {
+  if (proofs != NULL) {
+    ain_proofs_close(proofs);
+    g_ptr_array_unref(proofs->running);
+    g_free(proofs);
+  }
 }
 
 void ain_proofs_prove(gpointer prover, AinModel *model, AinProveDone done, gpointer data) {
   AinProofs *proofs = prover;
+  if (proofs->closed) {
+    g_autoptr(GError) error = stopping();
+    done(error, data);
+    return;
+  }
   Proof *proof = g_new0(Proof, 1);
   proof->proofs = proofs;
   proof->model = ain_model_ref(model);
