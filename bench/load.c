@@ -6,8 +6,8 @@
  * the requests go through a table of inputs and the answers that were computed for them beforehand.
  *
  * Prints one line of JSON: replies, wrong, errors (answers without a result), unserved (connections that got
- * no answer within the patience), replies per second, latency percentiles, and the longest time without a
- * right answer. */
+ * no answer within the patience), replies per second, latency percentiles, the longest time without a right
+ * answer, and the very first call's time (0 with --pairs). */
 #include "frames.h"
 
 #include <arpa/inet.h>
@@ -68,6 +68,7 @@ typedef struct {
   uint64_t errors;
   uint64_t unserved;
   uint64_t serial;
+  int64_t first_ns; /* the very first call */
   int64_t last_good;
   int64_t longest_silence;
 } Bench;
@@ -191,6 +192,7 @@ static void learn(Bench *bench) {
   bench->first = allocate(REPLY_MAX / 8, sizeof(double)); /* untouched pages cost nothing */
   bench->slope = allocate(REPLY_MAX / 8, sizeof(double));
   bench->n_out = ask_once(bench, 0, bench->first);
+  bench->first_ns = now_ns() - bench->connections[0].sent_ns;
   if (ask_once(bench, 1, bench->slope) != bench->n_out) {
     die("the model answers the same shape in two sizes");
   }
@@ -410,10 +412,11 @@ int main(int argc, char **argv) {
   double elapsed = (double)((bench.unserved > 0 ? bench.last_good : now_ns()) - begun) / 1e9;
   qsort(bench.latencies, bench.n_latencies, sizeof(float), compare_floats);
   printf("{\"replies\": %llu, \"wrong\": %llu, \"errors\": %llu, \"unserved\": %llu, \"per_second\": %.1f, "
-         "\"p50_us\": %.1f, \"p90_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f, \"silence_us\": %.1f}\n",
+         "\"p50_us\": %.1f, \"p90_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f, \"silence_us\": %.1f, "
+         "\"first_us\": %.1f}\n",
          (unsigned long long)bench.replies, (unsigned long long)bench.wrong, (unsigned long long)bench.errors,
          (unsigned long long)bench.unserved, (double)bench.replies / elapsed, percentile(&bench, 0.5),
          percentile(&bench, 0.9), percentile(&bench, 0.99), percentile(&bench, 1.0),
-         (double)bench.longest_silence / 1e3);
+         (double)bench.longest_silence / 1e3, (double)bench.first_ns / 1e3);
   return bench.wrong == 0 ? 0 : 1;
 }

@@ -121,6 +121,8 @@ static void job_done(AinSlot *slot, const AinJobResult *result, const GError *er
   if (error == NULL) {
     job_succeed(job, result);
     replace_keeper(runner);
+  } else if (ain_lane_failure(lane) != NULL) {
+    job_fail(job, ain_lane_failure(lane)); /* the queue of a failed model is served no more */
   } else if (g_error_matches(error, AIN_ERROR, AIN_ERROR_CANCELLED) && !lane->closed) {
     job_requeue(job);
   } else {
