@@ -224,6 +224,11 @@ int ain_app_remove_command(AinAppOptions *options, int argc, char **argv) {
   g_autofree char *identity_file = g_build_filename(config->system_dir, "system.properties", NULL);
   gboolean own = id < 0 || id == own_id(identity_file);
   if (!ain_cluster_remove(config, id, &error)) {
+    if (own && g_error_matches(error, AIN_ERROR, AIN_ERROR_REJECTED)) {
+      /* Not done for the operator: the configuration may name the wrong cluster. */
+      g_prefix_error(&error, "if this node was removed by SQL, delete %s and the next start registers anew: ",
+                     identity_file);
+    }
     return fail(error);
   }
   if (own) {
