@@ -77,6 +77,9 @@ int ain_app_exit_code(const GError *error) {
     { AIN_ERROR_ENVIRONMENT, AIN_EXIT_ENVIRONMENT }, { AIN_ERROR_BUSY, AIN_EXIT_RUNNING },
     { AIN_ERROR_REJECTED, AIN_EXIT_REJECTED },
   };
+  if (error == NULL) {
+    return AIN_EXIT_OK;
+  }
   for (gsize i = 0; i < G_N_ELEMENTS(map); i++) {
     if (g_error_matches(error, AIN_ERROR, (int)map[i].code)) {
       return map[i].exit_code;
