@@ -161,6 +161,13 @@ class Installation:
             probe.settimeout(2)
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
+    def expect_running(self, cluster: Cluster) -> None:
+        """SHOW CLUSTER says Running, now or with the next heartbeats.
+
+        A ConfigNode that meets a connection of before a restart shows Unknown until its next heartbeat.
+        """
+        wait_until(lambda: self.status(cluster) == "Running", 5, "SHOW CLUSTER says Running")
+
     def start_running(
         self,
         cluster: Cluster,

@@ -97,7 +97,7 @@ def test_killed_node_comes_back_with_its_models(cluster: Cluster, make: Make, no
 def test_second_start_is_refused_with_the_pid(cluster: Cluster, node: Installation) -> None:
     text = node.start_refused()
     assert str(node.process_id()) in text, text
-    assert node.status(cluster) == "Running"
+    node.expect_running(cluster)
 
 
 def test_background_start(cluster: Cluster, node: Installation, make: Make) -> None:
