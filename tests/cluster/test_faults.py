@@ -96,7 +96,7 @@ def test_model_that_never_returns(cluster: Cluster, make: Make, node: Installati
         assert len(cluster.query(harmless(bad)).rows) == 96
     finally:
         node.stop()
-        node.configure(ain_inference_timeout_ms="0")
+        node.configure(ain_inference_timeout_ms="55000")
         node.start_running(cluster)
 
 
