@@ -257,7 +257,7 @@ class Sleeps(nn.Module):
         y = x + 0.0
         if float(x.max()) > 1e6:
             big = torch.ones([500000])  # no matrix product: its speed differs by a hundred between BLAS libraries
-            for _ in range(1500):
+            for _ in range(4000):
                 big = torch.sin(big)
             y = y + big.sum() * 0.0
         return y
