@@ -10,6 +10,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=packaging/common.sh
 . "$root/packaging/common.sh"
+trap 'fail "line $LINENO: $BASH_COMMAND"' ERR
 work=$root/build/quickstart
 release=2.0.1-beta
 python=
@@ -43,8 +44,10 @@ iotdb() {
 
 # node_home: the unpacked package, or nothing.
 node_home() {
-  [ -d "$work/ainode" ] || return 0
-  find "$work/ainode" -mindepth 1 -maxdepth 1 -type d -name '*-ainode-bin' 2>/dev/null | head -n 1
+  local place
+  for place in "$work"/ainode/*-ainode-bin; do
+    [ ! -d "$place" ] || echo "$place"
+  done
 }
 
 stop_node() {
@@ -99,6 +102,7 @@ fetching=$!
   make_venv "$cache/venv-tools" "$root/examples/dlinear/requirements.txt"
   if [ ! -s "$cache/airline.csv" ]; then
     # The airline passengers ship inside sktime; nothing else of it is needed.
+    mkdir -p "$cache/sktime"
     "$cache/venv-tools/bin/python" -m pip download -q --no-deps --only-binary=:all: sktime -d "$cache/sktime"
     "$cache/venv-tools/bin/python" - "$cache" <<'PYTHON'
 import pathlib, sys, zipfile

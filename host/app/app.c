@@ -6,6 +6,7 @@
 #include "app/instance.h"
 #include "app/service.h"
 #include "base/error.h"
+#include "base/exit.h"
 #include "base/fd.h"
 #include "base/loop.h"
 #include "cluster/cluster.h"
@@ -433,7 +434,7 @@ int ain_app_run(const AinAppOptions *options, GError **error) {
   }
   tear_down(&app);
   ain_observe_log_close();
-  int code = ain_app_exit_code(failure);
+  int code = failure != NULL ? ain_app_exit_code(failure) : AIN_EXIT_OK;
   if (failure != NULL) {
     g_propagate_error(error, g_steal_pointer(&failure));
   }

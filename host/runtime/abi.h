@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 #define AIN_ABI_MAGIC 0x31454e4941ULL /* "AINE1" */
-#define AIN_ABI_VERSION 1U
+#define AIN_ABI_VERSION 2U
 #define AIN_RING 4U  /* descriptors; a power of two, at least AIN_SLOTS */
 #define AIN_SLOTS 2U /* one is computed while the next is filled */
 #define AIN_PAGE 4096U
@@ -96,6 +96,7 @@ typedef struct {
   uint32_t slot_size; /* written by the host before the worker starts */
   _Atomic uint32_t tail;
   _Atomic uint32_t worker_sleeps;
+  _Atomic uint32_t taken; /* jobs begun: when the worker dies, one that it had not taken runs elsewhere */
   AinResult results[AIN_RING];
 } AinWorkerPage;
 

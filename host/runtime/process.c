@@ -16,6 +16,10 @@
 
 #define TAIL_BYTES 2048
 #define LINE_BYTES 4096
+/* So many lines of one process are logged in a window; a model that prints without end must not fill a disk.
+ */
+#define LOG_WINDOW_US (10 * G_USEC_PER_SEC)
+#define LOG_LINES_PER_WINDOW 200
 
 void ain_process_fds_close(AinProcessFds *fds) {
   for (guint i = 0; i < AIN_PROCESS_FDS; i++) {
@@ -215,14 +219,40 @@ struct AinProcessOutput {
   AinLoopFd *watch;
   GString *line; /* not yet complete */
   GString *tail; /* complete lines, the last TAIL_BYTES */
+  gint64 window; /* when the window of logged lines began */
+  guint logged;  /* in it */
+  guint64 left_out;
 };
+
+static void tell_left_out(AinProcessOutput *output) {
+  if (output->left_out > 0) {
+    g_message("%s: (%" G_GUINT64_FORMAT " more lines were printed and left out here)", output->name,
+              output->left_out);
+    output->left_out = 0;
+  }
+}
+
+static void log_line(AinProcessOutput *output, const char *text) {
+  gint64 now = ain_loop_now();
+  if (now - output->window > LOG_WINDOW_US) {
+    tell_left_out(output);
+    output->window = now;
+    output->logged = 0;
+  }
+  if (output->logged < LOG_LINES_PER_WINDOW) {
+    output->logged++;
+    g_message("%s: %s", output->name, text);
+  } else {
+    output->left_out++;
+  }
+}
 
 static void finish_line(AinProcessOutput *output) {
   if (output->line->len == 0) {
     return;
   }
   g_autofree char *valid = g_utf8_make_valid(output->line->str, (gssize)output->line->len);
-  g_message("%s: %s", output->name, valid);
+  log_line(output, valid);
   if (output->tail->len > 0) {
     g_string_append(output->tail, " | ");
   }
@@ -291,6 +321,7 @@ void ain_process_output_free(AinProcessOutput *output) {
   if (output == NULL) {
     return;
   }
+  tell_left_out(output);
   ain_loop_unwatch(output->watch);
   ain_fd_close(&output->fd);
   g_string_free(output->line, TRUE);

@@ -13,8 +13,8 @@
 
 #define RESTART_FIRST_US (G_USEC_PER_SEC / 2)
 #define RESTART_MAX_US (G_GINT64_CONSTANT(30) * G_USEC_PER_SEC)
-/* A prototype that lived this long was healthy: the next failure counts from one again. */
-#define HEALTHY_US (G_GINT64_CONSTANT(60) * G_USEC_PER_SEC)
+/* A prototype that was ready for so long was healthy: the next failure counts from one again. */
+#define HEALTHY_US (G_GINT64_CONSTANT(3) * G_USEC_PER_SEC)
 /* So many failures in a row make the state FAILED; it is still tried again. */
 #define FAILURES_TO_FAIL 3
 
@@ -41,6 +41,7 @@ struct AinPrototype {
   gboolean ready;
   guint n_cuda; /* CUDA devices that its PyTorch can use */
   gint64 begun;
+  gint64 ready_since; /* 0 when it is not */
   guint failures;
   char *reason; /* why the last one ended, or NULL */
 };
@@ -106,9 +107,10 @@ static void restart_due(gpointer data) {
 }
 
 static void schedule_restart(AinPrototype *prototype) {
-  if (ain_loop_now() - prototype->begun > HEALTHY_US) {
+  if (prototype->ready_since != 0 && ain_loop_now() - prototype->ready_since > HEALTHY_US) {
     prototype->failures = 0;
   }
+  prototype->ready_since = 0;
   prototype->failures++;
   gint64 delay = RESTART_FIRST_US << MIN(prototype->failures - 1, 6U);
   prototype->restart = ain_loop_timer(prototype->runtime->loop, ain_loop_now() + MIN(delay, RESTART_MAX_US),
@@ -225,6 +227,7 @@ static void handle_message(AinPrototype *prototype, const AinMessage *message, c
   case AIN_MESSAGE_READY: {
     g_autofree char *versions = g_utf8_make_valid(text, -1);
     prototype->ready = TRUE;
+    prototype->ready_since = ain_loop_now();
     prototype->n_cuda = (guint)MIN(message->value, MAX_CUDA);
     g_clear_pointer(&prototype->reason, g_free);
     watch_idle(prototype);

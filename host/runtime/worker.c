@@ -100,14 +100,23 @@ static void complete(AinWorker *worker, AinSlot *slot, const AinJobResult *resul
   slot->done(slot, result, error, slot->done_data);
 }
 
-/* Jobs run in the order of submission: only the oldest unanswered one has begun. */
+/* Whether the worker died before it looked at its oldest job. A worker may lie about that: its owner bounds
+ * how often it dies without an answer. */
+static gboolean died_before_job(const AinWorker *worker, const GError *error) {
+  gboolean died = g_error_matches(error, AIN_ERROR, AIN_ERROR_WORKER_DIED)
+                  || g_error_matches(error, AIN_ERROR, AIN_ERROR_ENVIRONMENT);
+  return died && worker->page != NULL && atomic_load(&worker->page->taken) == worker->tail;
+}
+
+/* Jobs run in the order of submission: only the oldest unanswered one can have begun. */
 static void fail_jobs(AinWorker *worker, const GError *error) {
   g_autoptr(GError) not_begun = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "%s", error->message);
-  guint32 running = worker->tail;
+  guint32 oldest = worker->tail;
+  gboolean begun = !died_before_job(worker, error);
   for (guint i = 0; i < AIN_SLOTS; i++) {
     AinSlot *slot = worker->slots[i];
     if (slot != NULL && slot->state == SLOT_SUBMITTED) {
-      complete(worker, slot, NULL, slot->sequence == running ? error : not_begun);
+      complete(worker, slot, NULL, begun && slot->sequence == oldest ? error : not_begun);
     }
   }
 }
@@ -424,6 +433,7 @@ void ain_worker_unborn(AinWorker *worker, const GError *reason) {
     return;
   }
   drop_channel(worker);
+  worker->phase = PHASE_STARTING;
   if (!spawn(worker, &error)) {
     end_with(worker, g_steal_pointer(&error));
   }

@@ -43,9 +43,10 @@ struct AinRunner {
   char *device;
   AinWorker *worker;
   gboolean ready;
-  gboolean leaving; /* unloaded: takes no new jobs, ends with its last one */
-  GPtrArray *jobs;  /* of runner.c */
-  gint64 running_since;
+  gboolean leaving;     /* unloaded: takes no new jobs, ends with its last one */
+  GPtrArray *jobs;      /* of runner.c */
+  guint submitted;      /* jobs given to the worker; others are still being filled */
+  gint64 running_since; /* when the oldest of them began */
   AinLoopTimer *deadline;
 };
 AinRunner *ain_runner_new(AinLane *lane, const char *device);

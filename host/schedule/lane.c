@@ -10,7 +10,6 @@
 #define CRASHES_TO_FAIL 8
 /* A model that does not load is not tried again for every request of a busy client. */
 #define LOAD_RETRY_US G_USEC_PER_SEC
-#define RUNTIME_RETRY_US (G_GINT64_CONSTANT(200) * 1000)
 /* Where a model runs that nobody loaded explicitly. */
 #define DEFAULT_DEVICE "cpu"
 
@@ -255,17 +254,16 @@ static void crashed(AinLane *lane, const GError *error) {
   fail_queue(lane, lane->load_error);
 }
 
-/* The prototype ended: the model is not to blame, and what waits can wait for the next prototype. */
-static gboolean runtime_restarts(const AinLane *lane, const GError *error) {
+gboolean ain_lane_runtime_restarts(const AinLaneContext *context, const GError *error) {
   const char *reason;
   return g_error_matches(error, AIN_ERROR, AIN_ERROR_ENVIRONMENT)
-         && ain_runtime_state(lane->context->runtime, &reason) != AIN_RUNTIME_FAILED;
+         && ain_runtime_state(context->runtime, &reason) != AIN_RUNTIME_FAILED;
 }
 
 static void count_end(AinLane *lane, const char *device, gboolean was_ready, const GError *error) {
-  gint64 wait = RUNTIME_RETRY_US;
+  gint64 wait = AIN_RUNTIME_RETRY_US;
   g_warning("model %s: %s", lane->model->id, error->message);
-  if (!runtime_restarts(lane, error)) {
+  if (!ain_lane_runtime_restarts(lane->context, error)) {
     lane->failures++;
     wait = backoff(lane);
     if (!was_ready) {
@@ -478,7 +476,7 @@ AinLane *ain_lane_new(AinLaneContext *context, AinModel *model) {
   lane->waiters = g_ptr_array_new();
   lane->abandoned = g_ptr_array_new();
   lane->finished = g_ptr_array_new_with_free_func(finished_free);
-  context->n_lanes++;
+  g_ptr_array_add(context->lanes, lane);
   return lane;
 }
 
@@ -494,8 +492,9 @@ static void lane_free(AinLane *lane) {
   g_ptr_array_unref(lane->abandoned);
   g_ptr_array_unref(lane->finished);
   ain_model_unref(lane->model);
+  g_ptr_array_remove_fast(context->lanes, lane);
   g_free(lane);
-  if (--context->n_lanes == 0 && context->idle != NULL) {
+  if (context->lanes->len == 0 && context->idle != NULL) {
     context->idle(context->idle_data);
   }
 }

@@ -13,6 +13,7 @@
 struct AinProofs {
   AinLaneContext *context;
   GPtrArray *running; /* Proof */
+  gboolean closed;
 };
 
 typedef struct {
@@ -22,6 +23,7 @@ typedef struct {
   gpointer data;
   AinWorker *worker;
   AinLoopTimer *timer;
+  AinLoopTimer *again; /* the prototype ended: the proof begins anew with the next one */
   gboolean copy_input; /* second attempt: the first died writing into the slot */
   gboolean in_slot;    /* the job on the slot runs */
 } Proof;
@@ -31,6 +33,7 @@ static void attempt(Proof *proof);
 static void finish(Proof *proof, const GError *error) {
   g_ptr_array_remove_fast(proof->proofs->running, proof);
   ain_loop_timer_stop(proof->timer);
+  ain_loop_timer_stop(proof->again);
   ain_worker_free(proof->worker);
   proof->done(error, proof->data);
   ain_model_unref(proof->model);
@@ -134,8 +137,22 @@ static void worker_loaded(AinWorker *worker, const char *findings, gpointer data
   ain_slot_submit(slot, slot_done, proof);
 }
 
+static void attempt_again(gpointer data) {
+  Proof *proof = data;
+  proof->again = NULL;
+  attempt(proof);
+}
+
 static void worker_ended(AinWorker *worker, const GError *error, gpointer data) {
   Proof *proof = data;
+  AinLaneContext *context = proof->proofs->context;
+  if (ain_lane_runtime_restarts(context, error)) {
+    ain_worker_free(worker);
+    proof->worker = NULL;
+    proof->in_slot = FALSE;
+    proof->again = ain_loop_timer(context->loop, ain_loop_now() + AIN_RUNTIME_RETRY_US, attempt_again, proof);
+    return;
+  }
   int number = ain_worker_end_signal(worker);
   gboolean wrote = proof->in_slot && !proof->copy_input && (number == SIGSEGV || number == SIGBUS);
   if (wrote) {
@@ -160,6 +177,10 @@ static void overdue(gpointer data) {
   g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_MODEL_INVALID,
                                         "model [%s] did not load and answer a first call within %d s",
                                         proof->model->id, (int)(PROOF_TIMEOUT_US / G_USEC_PER_SEC));
+  if (proof->worker == NULL) {
+    finish(proof, error);
+    return;
+  }
   ain_worker_kill(proof->worker, error);
 }
 
@@ -215,22 +236,35 @@ AinProofs *ain_proofs_new(AinLaneContext *context) {
   return proofs;
 }
 
-void ain_proofs_free(AinProofs *proofs) {
-  if (proofs == NULL) {
-    return;
-  }
-  g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the node is stopping");
+static GError *stopping(void) {
+  return g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the AINode is stopping");
+}
+
+void ain_proofs_close(AinProofs *proofs) {
+  g_autoptr(GError) error = stopping();
   g_autoptr(GPtrArray) running = g_steal_pointer(&proofs->running);
+  proofs->closed = TRUE;
   proofs->running = g_ptr_array_new(); /* what finish() removes the proof from */
   for (guint i = 0; i < running->len; i++) {
     finish(g_ptr_array_index(running, i), error);
   }
-  g_ptr_array_unref(proofs->running);
-  g_free(proofs);
+}
+
+void ain_proofs_free(AinProofs *proofs) {
+  if (proofs != NULL) {
+    ain_proofs_close(proofs);
+    g_ptr_array_unref(proofs->running);
+    g_free(proofs);
+  }
 }
 
 void ain_proofs_prove(gpointer prover, AinModel *model, AinProveDone done, gpointer data) {
   AinProofs *proofs = prover;
+  if (proofs->closed) {
+    g_autoptr(GError) error = stopping();
+    done(error, data);
+    return;
+  }
   Proof *proof = g_new0(Proof, 1);
   proof->proofs = proofs;
   proof->model = ain_model_ref(model);

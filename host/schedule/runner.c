@@ -116,10 +116,13 @@ static void job_done(AinSlot *slot, const AinJobResult *result, const GError *er
   Job *job = data;
   AinRunner *runner = job->runner;
   AinLane *lane = runner->lane;
+  runner->submitted--;
   runner->running_since = ain_loop_now();
   if (error == NULL) {
     job_succeed(job, result);
     replace_keeper(runner);
+  } else if (ain_lane_failure(lane) != NULL) {
+    job_fail(job, ain_lane_failure(lane)); /* the queue of a failed model is served no more */
   } else if (g_error_matches(error, AIN_ERROR, AIN_ERROR_CANCELLED) && !lane->closed) {
     job_requeue(job);
   } else {
@@ -175,35 +178,25 @@ static void fill_job(gpointer data) {
   }
 }
 
-static void submit_job(gpointer data) {
-  Job *job = data;
-  AinRunner *runner = job->runner;
-  if (job->fill_failed < job->pieces->len) {
-    Piece *piece = &g_array_index(job->pieces, Piece, job->fill_failed);
-    piece->failed = TRUE;
-    ain_lane_fail(runner->lane, piece->task, job->fill_error);
-  }
-  if (runner->jobs->len == 1) {
-    runner->running_since = ain_loop_now();
-  }
-  ain_slot_submit(job->slot, job_done, job);
-}
-
 static void check_deadline(gpointer data);
 
 static void watch_deadline(AinRunner *runner) {
   const AinLaneContext *context = runner->lane->context;
   gint64 limit = context->config.inference_timeout_us;
-  if (limit > 0 && runner->deadline == NULL && runner->jobs->len > 0) {
+  if (limit > 0 && runner->deadline == NULL) {
     runner->deadline = ain_loop_timer(context->loop, runner->running_since + limit, check_deadline, runner);
   }
 }
 
+/* The timer outlives the job it was set for: most find that another one began since, or none. */
 static void check_deadline(gpointer data) {
   AinRunner *runner = data;
   gint64 limit = runner->lane->context->config.inference_timeout_us;
   runner->deadline = NULL;
-  if (runner->jobs->len == 0 || ain_loop_now() - runner->running_since < limit) {
+  if (runner->submitted == 0) {
+    return;
+  }
+  if (ain_loop_now() - runner->running_since < limit) {
     watch_deadline(runner);
     return;
   }
@@ -212,6 +205,21 @@ static void check_deadline(gpointer data) {
                                         " ms (ain_inference_timeout_ms) and was stopped",
                                         runner->lane->model->id, limit / 1000);
   ain_worker_kill(runner->worker, error);
+}
+
+static void submit_job(gpointer data) {
+  Job *job = data;
+  AinRunner *runner = job->runner;
+  if (job->fill_failed < job->pieces->len) {
+    Piece *piece = &g_array_index(job->pieces, Piece, job->fill_failed);
+    piece->failed = TRUE;
+    ain_lane_fail(runner->lane, piece->task, job->fill_error);
+  }
+  if (runner->submitted++ == 0) {
+    runner->running_since = ain_loop_now();
+  }
+  watch_deadline(runner);
+  ain_slot_submit(job->slot, job_done, job); /* may end the job, and with it the runner */
 }
 
 void ain_runner_start_job(AinRunner *runner) {
@@ -241,7 +249,6 @@ void ain_runner_start_job(AinRunner *runner) {
     fill_job(job);
     submit_job(job);
   }
-  watch_deadline(runner);
 }
 
 /* The second slot is for what arrives while the first is computed. For models that batch it is filled only

@@ -94,14 +94,30 @@ class _Prototype:
         self.threads = _thread_count()
 
     def fork(self, request: int, descriptors: List[int]) -> None:
-        if _thread_count() > self.threads:
-            reason = "a thread was started after the imports, so a forked worker could hang"
+        """Forks one worker, or declines: the host then starts a fresh process."""
+        reason = ""
+        try:
+            if len(descriptors) != _N_DESCRIPTORS:
+                reason = "the descriptors of the worker did not arrive: too many open files"
+            elif _thread_count() > self.threads:
+                reason = "a thread was started after the imports, so a forked worker could hang"
+            else:
+                self._fork(request, descriptors)
+        except OSError as error:
+            reason = str(error)
+        if reason:
             _ainode.send(_ainode.MESSAGE_DECLINED, request, 0, reason)
-            return
+
+    def _fork(self, request: int, descriptors: List[int]) -> None:
+        """Fails before there is a child, or not at all."""
         parent = os.getpid()
-        pid = os.fork()
-        if pid == 0:
-            _become_worker(parent, descriptors)
+        spare = os.open(os.devnull, os.O_RDONLY)  # makes sure that there will be room for the pidfd
+        try:
+            pid = os.fork()
+            if pid == 0:
+                _become_worker(parent, descriptors)
+        finally:
+            os.close(spare)
         pidfd = os.pidfd_open(pid)  # our own child, not yet reaped: no race
         os.set_inheritable(pidfd, False)
         self.children[pidfd] = pid
@@ -122,7 +138,7 @@ class _Prototype:
             return False
         kind, _, request, _ = _HEADER.unpack_from(data)
         try:
-            if kind == _ainode.MESSAGE_FORK and len(descriptors) == _N_DESCRIPTORS:
+            if kind == _ainode.MESSAGE_FORK:
                 self.fork(request, descriptors)
         finally:
             for descriptor in descriptors:

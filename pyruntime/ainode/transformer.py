@@ -33,6 +33,26 @@ def _whole(path: str, fields: dict[str, Any], name: str, default: Optional[int],
     return value
 
 
+def _attend_plainly(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: Optional[torch.Tensor]
+) -> torch.Tensor:
+    """Attention for torch before 2.0: softmax(Q K^T / sqrt(d)) V; causal without a mask, which is True where seen."""
+    scores = queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-1])
+    if mask is None:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+    scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
+    return torch.softmax(scores, dim=-1) @ values
+
+
+def _attend(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: Optional[torch.Tensor]
+) -> torch.Tensor:
+    """Attention [batch, heads, queries, head]: PyTorch's own where it has one (2.0 and later)."""
+    if not hasattr(functional, "scaled_dot_product_attention"):
+        return _attend_plainly(queries, keys, values, mask)
+    return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=mask is None)
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """What of config.json decides the shape of the network."""
@@ -177,7 +197,7 @@ class Decoder:
             cache[index] = (keys, values)
         else:
             cache.append((keys, values))
-        mixed = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=mask is None)
+        mixed = _attend(queries, keys, values, mask)
         return functional.linear(mixed.transpose(1, 2).flatten(2), layer.out)
 
     def __call__(self, x: torch.Tensor, cache: Cache) -> torch.Tensor:

@@ -129,6 +129,7 @@ bool ain_channel_next(AinChannel *channel, AinJob *job, bool *control_ready, Ain
   }
   *job = channel->host->jobs[channel->taken % AIN_RING];
   channel->taken++;
+  atomic_store_explicit(&channel->worker->taken, channel->taken, memory_order_release);
   return true;
 }
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from ainode import Installation, model_states, processes_of, wait_until
+from ainode import Installation, flush_dead_connections, model_states, processes_of, wait_until
 from iotdb_cluster import Cluster, free_ports
 from series import close, value
 
@@ -26,6 +26,11 @@ def works(cluster: Cluster, name: str) -> None:
     """An identity model of one column answers."""
     answer = cluster.query(f'CALL INFERENCE({name}, "select s0 from root.t.f where time < 96000")')
     close(answer.rows, [[value(row, 0)] for row in range(96)], 0)
+
+
+def model_states_on_disk(node: Installation) -> set[str]:
+    """Ids of the models in the models folder."""
+    return {path.parent.name for path in node.models_dir.glob("*/model.pt")}
 
 
 def test_show_cluster_names_the_build(cluster: Cluster, node: Installation) -> None:
@@ -82,7 +87,10 @@ def test_killed_node_comes_back_with_its_models(cluster: Cluster, make: Make, no
     wait_until(lambda: not processes_of(node.home), 10, "its workers die with the host")
     assert node.process is not None
     node.process.wait(10)
-    node.start_running(cluster)
+    node.start_running(cluster, flush=False)
+    assert model_states_on_disk(node) >= {name}
+    cluster.restart()  # 2.0.5 does not let go of connections that died without a farewell
+    wait_until(lambda: node.status(cluster) == "Running", 60, "SHOW CLUSTER says Running again")
     works(cluster, name)
 
 
@@ -99,6 +107,7 @@ def test_background_start(cluster: Cluster, node: Installation, make: Make) -> N
     assert done.returncode == 0, done.stdout
     try:
         wait_until(lambda: node.status(cluster) == "Running", 30, "the node is Running")
+        flush_dead_connections(cluster)
         works(cluster, name)
     finally:
         node.stop()
@@ -113,6 +122,7 @@ def test_under_nohup_as_the_manual_writes_it(cluster: Cluster, node: Installatio
     assert int(done.stdout) > 0
     try:
         wait_until(lambda: node.status(cluster) == "Running", 30, "the node is Running")
+        flush_dead_connections(cluster)
         works(cluster, name)
     finally:
         node.stop()
@@ -122,7 +132,7 @@ def test_under_nohup_as_the_manual_writes_it(cluster: Cluster, node: Installatio
 def test_port_in_use(cluster: Cluster, node: Installation, other: Installation) -> None:
     other.configure(ain_inference_rpc_port=str(node.port))
     text = other.start_refused()
-    assert str(node.port) in text and "in use" in text.lower(), text
+    assert str(node.port) in text and str(node.process_id()) in text, text
     assert len(cluster.query("SHOW AINODES").rows) == 1
 
 
@@ -266,6 +276,7 @@ def test_as_another_user(cluster: Cluster, node: Installation, other: Installati
                 command, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
         wait_until(lambda: node.status(cluster) == "Running", 30, "the node is Running")
+        flush_dead_connections(cluster)
         works(cluster, name)
         node.stop()
     finally:

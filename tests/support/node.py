@@ -205,7 +205,7 @@ class Node:
         self.allowed += [re.compile(pattern) for pattern in patterns]
 
     def complaints(self) -> str:
-        """What should not have been logged since the last look: sanitizer reports, unannounced warnings, foreign text."""
+        """What should not have been logged since the last look: sanitizer reports, unannounced warnings, other text."""
         text = self.new_log()
         if SANITIZER_REPORT.search(text):
             return text[-20000:]

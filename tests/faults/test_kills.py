@@ -1,0 +1,335 @@
+"""kill -9 for every kind of process, while it works and while it does not."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from caller import Caller, Gone, Refused
+from node import Make, Node, Start
+from processes import command, marked, wait_until
+from values import Workload, check_alive, harmful, series
+
+
+def worker_of(node: Node, caller: Caller, model: str) -> int:
+    """The process that appears when the model is asked for the first time."""
+    before = set(node.workers())
+    caller.infer(model, series())
+    (worker,) = set(node.workers()) - before
+    return worker
+
+
+@pytest.mark.parametrize(
+    ("number", "parts"),
+    [
+        (signal.SIGKILL, ["signal 9", "memory ran out"]),
+        (signal.SIGABRT, ["signal 6", "abort"]),
+        (signal.SIGSEGV, ["signal 11"]),
+        (signal.SIGTERM, ["signal 15"]),
+    ],
+)
+def test_worker_killed_while_it_runs(
+    node: Node, caller: Caller, make: Make, number: signal.Signals, parts: list[str]
+) -> None:
+    """Only the running request fails; the one behind it and the next one are answered."""
+    sound, model = make("identity"), make("works")
+    workload = Workload(caller, model)
+    check_alive(caller, sound)
+    node.allow(rf"model {model}: ")
+    (worker,) = [pid for pid in node.workers() if pid != worker_of_other(node, sound)]
+    since = time.monotonic()
+    caller.ask(model, workload.block(3))
+    caller.ask(model, series(8))
+    time.sleep(0.3)
+    os.kill(worker, number)
+    killed = time.monotonic()
+    with pytest.raises(Refused) as caught:
+        caller.answer()
+    for part in [model, *parts]:
+        assert part in caught.value.message, caught.value
+    assert np.array_equal(caller.answer()[0], series(8))
+    print(f"next answer {1e3 * (time.monotonic() - killed):.1f} ms after {number.name}")
+    check_alive(caller, sound, model)
+    node.assert_running(since)
+
+
+def worker_of_other(node: Node, model: str) -> int:
+    """The worker that does the next request of this model, by its use of the processor."""
+
+    def ticks(pid: int) -> int:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return int(fields[11]) + int(fields[12])
+
+    before = {pid: ticks(pid) for pid in node.workers()}
+    deadline = time.monotonic() + 10
+    with node.call() as caller:
+        while time.monotonic() < deadline:
+            for _ in range(200):
+                caller.infer(model, series())
+            busy = [pid for pid, count in before.items() if ticks(pid) > count + 2]
+            if busy:
+                (found,) = busy
+                return found
+    raise AssertionError("no worker was busy")
+
+
+def test_idle_worker_killed(node: Node, caller: Caller, make: Make) -> None:
+    """Nobody notices: the next request is answered, twenty times in a row."""
+    model = make("identity")
+    worker = worker_of(node, caller, model)
+    node.allow(rf"model {model}: .*signal 9")
+    since = time.monotonic()
+    times = []
+    for _ in range(20):
+        os.kill(worker, signal.SIGKILL)
+        wait_until(lambda gone=worker: gone not in node.workers(), 10, "the killed worker is collected")
+        started = time.monotonic()
+        check_alive(caller, model)
+        times.append(time.monotonic() - started)
+        (worker,) = node.workers()
+    times.sort()
+    print(f"answer of a new worker: median {times[10] * 1e3:.1f} ms, slowest {times[-1] * 1e3:.1f} ms")
+    node.assert_running(since)
+
+
+def test_request_meets_a_worker_that_dies(node: Node, caller: Caller, make: Make) -> None:
+    """Killed in the same moment as a request is sent: an answer or one sentence, never silence."""
+    model = make("identity")
+    worker = worker_of(node, caller, model)
+    node.allow(rf"model {model}: .*signal 9")
+    refused = 0
+    for seed in range(30):
+        caller.ask(model, series(seed))
+        os.kill(worker, signal.SIGKILL)
+        try:
+            assert np.array_equal(caller.answer()[0], series(seed))
+        except Refused as answer:
+            refused += 1
+            assert "signal 9" in answer.message
+        check_alive(caller, model)
+        (worker,) = [pid for pid in node.workers() if pid != worker]
+    print(f"{refused} of 30 requests were running when their worker died")
+
+
+def test_worker_stopped_is_like_one_that_never_returns(node: Node, caller: Caller, make: Make) -> None:
+    """SIGSTOP: the time limit ends it."""
+    model = make("identity")
+    worker = worker_of(node, caller, model)
+    node.allow(rf"model {model}: ")
+    os.kill(worker, signal.SIGSTOP)
+    started = time.monotonic()
+    with pytest.raises(Refused, match="5000 ms"):
+        caller.infer(model, series())
+    assert 4.9 < time.monotonic() - started < 10
+    check_alive(caller, model)
+
+
+def kill_prototype(node: Node) -> None:
+    """A healthy one: three that die soon after they became ready would be another case."""
+    time.sleep(3.5)
+    os.kill(node.prototype(), signal.SIGKILL)
+
+
+def test_idle_prototype_killed(node: Node, caller: Caller, make: Make) -> None:
+    """Its workers go with it; requests wait for the next one instead of failing."""
+    model = make("identity")
+    check_alive(caller, model)
+    node.allow(r"the Python runtime \(.*signal 9", rf"model {model}: the Python runtime")
+    worker = node.workers()[0]
+    since = time.monotonic()
+    kill_prototype(node)
+    wait_until(lambda: not command(worker), 5, "the worker has gone with it")
+    check_alive(caller, model)
+    print(f"answer {time.monotonic() - since - 3.5:.2f} s after the death of the prototype")
+    node.assert_running(since)
+
+
+def test_prototype_killed_while_workers_run(node: Node, caller: Caller, make: Make) -> None:
+    """Running requests get a sentence; what waits and what comes is answered; a registration is, too."""
+    model, sound = make("works"), make("identity")
+    workload = Workload(caller, model)
+    check_alive(caller, sound)
+    node.allow(r"the Python runtime \(", rf"model ({model}|{sound}): the Python runtime")
+    since = time.monotonic()
+    caller.ask(model, workload.block(4.9))
+    caller.ask(model, series(3))
+    kill_prototype(node)
+    with pytest.raises(Refused, match="signal 9"):
+        caller.answer()
+    assert np.array_equal(caller.answer()[0], series(3))
+    check_alive(caller, sound)
+    node.assert_running(since)
+
+
+def test_prototype_killed_during_a_registration(node: Node, caller: Caller, make: Make, models: Path) -> None:
+    """The registration waits for the next one."""
+    model = make("identity")  # for the id to be dropped later
+    caller.drop(model)
+    node.allow(r"the Python runtime \(")
+    time.sleep(3.5)
+    caller.send("registerModel", caller.types.TRegisterModelReq(modelId=model, uri=(models / "dlinear").as_uri()))
+    wait_until(lambda: bool(node.workers()), 10, "the model is being proven")
+    os.kill(node.prototype(), signal.SIGKILL)
+    assert caller.receive().status.code == 200
+    assert caller.infer(model, series()).shape == (24, 2)
+
+
+def test_prototype_that_dies_again_and_again(start_node: Start, models: Path) -> None:
+    """After three deaths in a row the heartbeat says Unknown and why; it comes back when a prototype lives."""
+    node = start_node()
+    node.allow(r"the Python runtime \(")
+    with node.call() as caller:
+        caller.register("kept", (models / "identity").as_uri())
+        for _ in range(3):
+            wait_until(lambda: bool(node.prototypes()), 10, "there is a prototype")
+            os.kill(node.prototype(), signal.SIGKILL)
+            wait_until(lambda: not node.prototypes(), 10, "it has gone")
+        beat = caller.heartbeat()
+        assert beat.status == "Unknown" and "signal 9" in beat.statusReason, beat
+        wait_until(lambda: caller.heartbeat().status == "Running", 30, "the node is Running again")
+        check_alive(caller, "kept")
+        caller.drop("kept")
+
+
+def test_prototype_that_cannot_fork_any_more(start_node: Start, models: Path) -> None:
+    """Out of descriptors: requests are answered all the same, by a process of another making or a sentence."""
+    node = start_node(AIN_INFERENCE_TIMEOUT_MS="20000")
+    node.allow("model ", "runtime")
+    with node.call() as caller:
+        caller.register("one", (models / "identity").as_uri())
+        check_alive(caller, "one")
+        caller.register("two", (models / "identity").as_uri())
+        prototype = node.prototype()
+        in_use = len(os.listdir(f"/proc/{prototype}/fd"))
+        for room in (0, 2, 4, 6):
+            resource.prlimit(prototype, resource.RLIMIT_NOFILE, (in_use + room, 20000))
+            started = time.monotonic()
+            try:
+                check_alive(caller, "two")
+            except Refused as refused:
+                assert refused.message
+            assert time.monotonic() - started < 15, room
+            for worker in node.workers():
+                os.kill(worker, signal.SIGKILL)
+            wait_until(lambda: not node.workers(), 10, "no worker is left")
+            if node.prototypes() != [prototype]:
+                break
+        node.assert_running(started)
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "busy"])
+def test_host_killed(start_node: Start, models: Path, busy: bool) -> None:
+    """Nothing of it is left; started again it is the same node with the same models."""
+    node = start_node()
+    with node.call() as caller:
+        caller.register("kept", (models / "identity").as_uri())
+        caller.register("works", (models / "works").as_uri())
+        check_alive(caller, "kept", "works")
+        if busy:
+            caller.ask("works", Workload(caller, "works").block(20))
+            time.sleep(0.3)
+        assert len(marked(node.mark)) == 4  # host, prototype, two workers
+        node.process.kill()
+        node.process.wait()
+        wait_until(lambda: not marked(node.mark), 2, "its processes are gone")
+        if busy:
+            with pytest.raises(Gone):
+                caller.answer()
+    node.process = None
+    registered = len(node.config_node.calls("registerAINode"))
+    node.start()
+    assert len(node.config_node.calls("registerAINode")) == registered == 1
+    assert len(node.config_node.calls("restartAINode")) == 1
+    with node.call() as caller:
+        assert caller.states() == {"kept": "ACTIVE", "works": "ACTIVE"}
+        check_alive(caller, "kept", "works")
+
+
+def test_host_killed_during_registrations(start_node: Start, models: Path) -> None:
+    """At whatever moment: after the next start a model is there whole or not at all."""
+    node = start_node()
+    models_dir = node.home / "data" / "ainode" / "models"
+    for moment in (0.0, 0.02, 0.06, 0.12, 0.2, 0.4):
+        with node.call() as caller:
+            name = f"m{int(moment * 1000)}"
+            caller.send("registerModel", caller.types.TRegisterModelReq(modelId=name, uri=(models / "lstm").as_uri()))
+            time.sleep(moment)
+            node.process.kill()
+            node.process.wait()
+            node.process = None
+            wait_until(lambda: not marked(node.mark), 5, "its processes are gone")
+        node.start()
+        with node.call() as caller:
+            states = caller.states()
+            assert set(states.values()) <= {"ACTIVE"}, states
+            on_disk = {path.name for path in models_dir.iterdir() if path.is_dir() and not path.name.startswith(".")}
+            assert on_disk == set(states), (on_disk, states)
+            if name not in states:
+                caller.register(name, (models / "lstm").as_uri())
+            assert caller.infer(name, series()).shape == (96, 2)
+
+
+def test_two_workers_die_while_clients_go_on(node: Node, make: Make) -> None:
+    """Eight clients on two models, a worker killed ten times: right answers or a sentence, and never a wrong answer."""
+    names = [make("identity"), make("lstm")]
+    node.allow(r"model \w+: .*signal 9")
+    with node.call() as caller:
+        expected = caller.infer(names[1], series(1))
+    stop = threading.Event()
+    answered: list[int] = []
+    failed: list[str] = []
+
+    def client(index: int) -> None:
+        with node.call() as caller:
+            count = 0
+            while not stop.is_set():
+                try:
+                    if index % 2:
+                        assert np.allclose(caller.infer(names[1], series(1)), expected, rtol=1e-4, atol=1e-5)
+                    else:
+                        values = series(index * 100 + count)
+                        assert np.array_equal(caller.infer(names[0], values), values)
+                    count += 1
+                except Refused as refused:
+                    assert "signal 9" in refused.message, refused
+                except AssertionError as error:
+                    failed.append(str(error))
+                    return
+            answered.append(count)
+
+    threads = [threading.Thread(target=client, args=(index,)) for index in range(8)]
+    since = time.monotonic()
+    for thread in threads:
+        thread.start()
+    for _ in range(10):
+        time.sleep(0.3)
+        for worker in node.workers()[:1]:
+            os.kill(worker, signal.SIGKILL)
+    stop.set()
+    for thread in threads:
+        thread.join(30)
+    assert not failed, failed[0]
+    assert len(answered) == 8 and min(answered) > 10, answered
+    with node.call() as caller:
+        check_alive(caller, names[0])
+    node.assert_running(since)
+
+
+def test_harmful_during_kills(node: Node, caller: Caller, make: Make) -> None:
+    """A model that crashes by itself and is killed from outside in turn is still served."""
+    model = make("segfaults")
+    node.allow(rf"model {model}: ")
+    for round_number in range(6):
+        check_alive(caller, model)
+        if round_number % 2:
+            os.kill(node.workers()[0], signal.SIGKILL)
+        else:
+            with pytest.raises(Refused, match="signal 11"):
+                caller.infer(model, harmful())
+    check_alive(caller, model)
