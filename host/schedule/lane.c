@@ -381,29 +381,30 @@ static void finished_free(gpointer data) {
 
 static void check_orphans(gpointer data);
 
-static void watch_orphans(AinLane *lane) {
+static void watch_orphans(AinLane *lane, gint64 next) {
   if (lane->orphans == NULL) {
-    lane->orphans = ain_loop_timer(
-        lane->context->loop, ain_loop_now() + lane->context->config.orphan_grace_us, check_orphans, lane);
+    lane->orphans = ain_loop_timer(lane->context->loop, next, check_orphans, lane);
   }
 }
 
 static void check_orphans(gpointer data) {
   AinLane *lane = data;
-  gboolean waiting = FALSE;
   gint64 now = ain_loop_now();
+  gint64 next = G_MAXINT64;
   lane->orphans = NULL;
   for (guint i = 0; i < lane->runners->len; i++) {
-    ain_runner_end_orphan(g_ptr_array_index(lane->runners, i), &waiting);
+    ain_runner_end_orphan(g_ptr_array_index(lane->runners, i), now, &next);
   }
   for (guint i = lane->finished->len; i > 0; i--) {
     const Finished *finished = g_ptr_array_index(lane->finished, i - 1);
     if (finished->until <= now) {
       g_ptr_array_remove_index_fast(lane->finished, i - 1);
+    } else {
+      next = MIN(next, finished->until);
     }
   }
-  if (waiting || lane->finished->len > 0) {
-    watch_orphans(lane);
+  if (next < G_MAXINT64) {
+    watch_orphans(lane, next);
   }
 }
 
@@ -417,7 +418,7 @@ void ain_lane_keep_result(AinLane *lane, AinTask *task, const AinJobResult *resu
   finished->data = g_memdup2(data, (gsize)result->rows * result->columns * ain_dtype_size(result->dtype));
   finished->until = ain_loop_now() + lane->context->config.orphan_grace_us;
   g_ptr_array_add(lane->finished, finished);
-  watch_orphans(lane);
+  watch_orphans(lane, finished->until);
 }
 
 static void task_abandoned(AinCall *call, gpointer data) {
@@ -425,13 +426,14 @@ static void task_abandoned(AinCall *call, gpointer data) {
   AinTask *task = data;
   AinLane *lane = task->lane;
   task->abandoned = TRUE;
+  task->abandoned_at = ain_loop_now();
   if (task->in_flight == 0) {
     g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the caller has gone");
     ain_lane_fail(lane, task, error);
     ain_lane_settle(lane, task);
   } else {
     g_ptr_array_add(lane->abandoned, task);
-    watch_orphans(lane);
+    watch_orphans(lane, task->abandoned_at + lane->context->config.orphan_grace_us);
   }
 }
 

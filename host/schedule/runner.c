@@ -7,6 +7,8 @@
 
 /* Decoding more than this is done on a helper thread, so that heartbeats never wait for it. */
 #define INLINE_BYTES (G_GUINT64_CONSTANT(256) * 1024)
+/* An orphan that waits for its turn in the worker is looked at again after so long. */
+#define ORPHAN_LOOK_US (G_GINT64_CONSTANT(100) * 1000)
 
 typedef struct {
   AinTask *task;
@@ -50,10 +52,18 @@ static void job_fail(Job *job, const GError *error) {
 /* The worker ended before it began this job: its requests go back to the head of the queue, in their order.
  */
 static void job_requeue(Job *job) {
+  g_autoptr(GError) gone = NULL;
   for (guint i = job->pieces->len; i > 0; i--) {
     Piece *piece = &g_array_index(job->pieces, Piece, i - 1);
     AinTask *task = piece->task;
     if (task->answered) {
+      continue;
+    }
+    if (task->abandoned) {
+      if (gone == NULL) {
+        gone = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the caller has gone");
+      }
+      ain_lane_fail(job->runner->lane, task, gone);
       continue;
     }
     task->next = MIN(task->next, piece->first);
@@ -265,31 +275,39 @@ gboolean ain_runner_wants_job(AinRunner *runner) {
   return g_queue_get_length(&runner->lane->queue) >= MIN(running->n_samples, limit);
 }
 
-static gboolean all_abandoned(const Job *job) {
+/* When the last of the job's callers went, or 0 while one is left. */
+static gint64 abandoned_at(const Job *job) {
+  gint64 last = 0;
   for (guint i = 0; i < job->pieces->len; i++) {
-    if (!g_array_index(job->pieces, Piece, i).task->abandoned) {
-      return FALSE;
+    const AinTask *task = g_array_index(job->pieces, Piece, i).task;
+    if (!task->abandoned) {
+      return 0;
     }
+    last = MAX(last, task->abandoned_at);
   }
-  return TRUE;
+  return last;
 }
 
-gboolean ain_runner_end_orphan(AinRunner *runner, gboolean *waiting) {
+void ain_runner_end_orphan(AinRunner *runner, gint64 now, gint64 *next) {
   for (guint i = 0; i < runner->jobs->len; i++) {
     const Job *job = g_ptr_array_index(runner->jobs, i);
-    if (!all_abandoned(job)) {
+    gint64 since = abandoned_at(job);
+    if (since == 0) {
       continue;
     }
-    if (job->slot != NULL && ain_slot_is_running(job->slot)) {
-      g_autoptr(GError) error =
-          g_error_new(AIN_ERROR, AIN_ERROR_TIMEOUT, "nobody waits for the answer of model [%s] any more",
-                      runner->lane->model->id);
-      ain_worker_kill(runner->worker, error);
-      return TRUE;
+    gint64 until = since + runner->lane->context->config.orphan_grace_us;
+    if (until > now || !ain_slot_is_running(job->slot)) {
+      *next = MIN(*next, MAX(until, now + ORPHAN_LOOK_US));
+      continue;
     }
-    *waiting = TRUE;
+    g_autoptr(GError) error =
+        g_error_new(AIN_ERROR, AIN_ERROR_TIMEOUT, "nobody waits for the answer of model [%s] any more",
+                    runner->lane->model->id);
+    g_message("%s: its worker is replaced", error->message);
+    runner->leaving = TRUE; /* by us: the model is not to blame */
+    ain_worker_kill(runner->worker, error);
+    return;
   }
-  return FALSE;
 }
 
 /* --- the worker --- */

@@ -28,8 +28,9 @@ typedef struct {
   guint in_flight; /* jobs that hold samples of it; kept by the lane */
   gboolean queued; /* in the lane's queue */
   gboolean answered;
-  gboolean abandoned; /* its caller has gone */
-  gpointer lane;      /* the scheduler's */
+  gboolean abandoned;  /* its caller has gone */
+  gint64 abandoned_at; /* then */
+  gpointer lane;       /* the scheduler's */
 } AinTask;
 
 /* Parses and checks; takes the call's reference on success only. Errors: MALFORMED, TOO_LARGE, INVALID. */

@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -120,11 +121,13 @@ class Installation:
             check=False,
         )
 
-    def start(self, *args: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-        """Starts the node in the foreground of a new session, from a foreign directory."""
+    def start(
+        self, *args: str, env: dict[str, str] | None = None, prefix: tuple[str, ...] = ()
+    ) -> subprocess.Popen[bytes]:
+        """Starts the node in the foreground of a new session, from a foreign directory, by the command `prefix`."""
         with self.start_log.open("ab") as log:
             self.process = subprocess.Popen(
-                ["bash", str(self.home / "sbin" / "start-ainode.sh"), "-i", self.python, *args],
+                [*prefix, "bash", str(self.home / "sbin" / "start-ainode.sh"), "-i", self.python, *args],
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -148,18 +151,38 @@ class Installation:
         return None
 
     def status(self, cluster: Cluster) -> str | None:
-        """The Status column of that line, or None when the cluster does not know this node."""
+        """The word in the Status column of that line (a reason may follow), None when the node is unknown."""
         row = self.row(cluster)
-        return None if row is None else str(row["Status"])
+        return None if row is None else str(row["Status"]).partition("(")[0]
 
-    def start_running(self, cluster: Cluster, *args: str, timeout: float = 60, flush: bool = True) -> None:
+    def listens(self) -> bool:
+        """Whether the node's port is open: SHOW CLUSTER may still tell of the run before."""
+        with socket.socket() as probe:
+            probe.settimeout(2)
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def expect_running(self, cluster: Cluster) -> None:
+        """SHOW CLUSTER says Running, now or with the next heartbeats.
+
+        A ConfigNode that meets a connection of before a restart shows Unknown until its next heartbeat.
+        """
+        wait_until(lambda: self.status(cluster) == "Running", 5, "SHOW CLUSTER says Running")
+
+    def start_running(
+        self,
+        cluster: Cluster,
+        *args: str,
+        timeout: float = 60,
+        flush: bool = True,
+        prefix: tuple[str, ...] = (),
+    ) -> None:
         """start(), then waits until SHOW CLUSTER says Running; with `flush` also until SQL reaches the node."""
-        process = self.start(*args)
+        process = self.start(*args, prefix=prefix)
 
         def running() -> bool:
             if process.poll() is not None and "-d" not in args:
                 raise AINodeError(f"start-ainode.sh ended with {process.returncode}:\n{self.log_tail()}")
-            return self.status(cluster) == "Running"
+            return self.listens() and self.status(cluster) == "Running"
 
         try:
             wait_until(running, timeout, "SHOW CLUSTER says Running")

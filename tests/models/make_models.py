@@ -256,9 +256,9 @@ class Sleeps(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y = x + 0.0
         if float(x.max()) > 1e6:
-            big = torch.ones([512, 512])
+            big = torch.ones([500000])  # no matrix product: its speed differs by a hundred between BLAS libraries
             for _ in range(1500):
-                big = torch.matmul(big, big) * 1e-4
+                big = torch.sin(big)
             y = y + big.sum() * 0.0
         return y
 
