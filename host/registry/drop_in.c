@@ -13,7 +13,7 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
-#define LOOK_AGAIN_US (10 * G_USEC_PER_SEC)
+#define LOOK_AGAIN_US ((gint64)10 * G_USEC_PER_SEC)
 #define UNSETTLED_US G_USEC_PER_SEC
 /* After an event: files come in groups, and a copy under way makes many events. */
 #define EVENT_DELAY_US (G_GINT64_CONSTANT(100) * 1000)

@@ -179,7 +179,8 @@ class Numbers(Attribute):
         """See Attribute."""
         kind = "whole numbers" if self.whole else "numbers"
         count = f"{self.length} " if self.length else ""
-        return f"a list of {count}{kind} between {self.low:g} and {self.high:g}, such as (1, 0, 0)"
+        example = ", ".join("1" + "0" * (max(self.length, 3) - 1))
+        return f"a list of {count}{kind} between {self.low:g} and {self.high:g}, such as ({example})"
 
     def value_of(self, text: str) -> tuple[Any, ...]:
         """See Attribute."""

@@ -39,7 +39,7 @@ def _attend_plainly(
     """Attention for torch before 2.0: softmax(Q K^T / sqrt(d)) V; causal without a mask, which is True where seen."""
     scores = queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-1])
     if mask is None:
-        mask = torch.ones(scores.shape[-2:], dtype=torch.bool).tril()
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
     scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
     return torch.softmax(scores, dim=-1) @ values
 
