@@ -1,8 +1,9 @@
 """User models in the TorchScript convention: `model.pt`, called with one tensor [batch, rows, columns]."""
 
+import contextlib
 import os
 import re
-from typing import Any, ContextManager, Optional
+from typing import Any, Optional
 
 import numpy as np
 import torch
@@ -78,7 +79,7 @@ def load(spec: Spec) -> Model:
         del options, output_length
         return as_batch(to_numpy(module(from_numpy(array).to(device))), len(array))
 
-    def session() -> ContextManager[Any]:
+    def session() -> contextlib.AbstractContextManager[Any]:
         return torch.inference_mode()
 
     return Model(call if device.type == "cpu" else call_on_device, session)

@@ -164,7 +164,8 @@ class RaisesStrangely(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if float(x.max()) > 1e6:
             zero = int(float(x.max()) * 0.0)  # or the text would be folded, and folded escapes do not load
-            raise ValueError("first\n2026-01-01 00:00:00,000 ERROR [1:1] forged" + chr(27 + zero) + "[31mred" + chr(255))
+            text = "first\n2026-01-01 00:00:00,000 ERROR [1:1] forged"
+            raise ValueError(text + chr(27 + zero) + "[31mred" + chr(255))
         return x + 0.0
 
 

@@ -414,7 +414,7 @@ def test_random_bytes(probe: Probe) -> None:
 
 
 def test_farewell(start_probe: Callable[..., Probe]) -> None:
-    """A server that ends gives idle peers a frame they cannot accept, so that pools of 2.0.5 throw the connection away."""
+    """A server that ends gives idle peers a frame they cannot accept: pools of 2.0.5 then throw the connection away."""
     probe = start_probe()
     with probe.connect() as used, probe.connect() as silent:
         beat(used, 1)
