@@ -62,8 +62,8 @@ static const Method methods[AIN_METHOD_COUNT];
 
 static gboolean refuse_size(Decoder *d, const Rule *rule, const char *what, gsize size, gsize limit) {
   g_set_error(d->error, AIN_ERROR, AIN_ERROR_TOO_LARGE,
-              "%s request refused: %s of %s has the size %" G_GSIZE_FORMAT ", at most %" G_GSIZE_FORMAT
-              " is accepted",
+              "%s request refused: %s of %s has %" G_GSIZE_FORMAT ", at most %" G_GSIZE_FORMAT
+              " are accepted",
               methods[d->request->method].name, what, rule->name, size, limit);
   return FALSE;
 }

@@ -114,6 +114,16 @@ static gboolean device_is_empty(const AinLane *lane, const char *device) {
   return TRUE;
 }
 
+static gboolean someone_leaves(const AinLane *lane, const char *device) {
+  for (guint i = 0; i < lane->runners->len; i++) {
+    const AinRunner *runner = g_ptr_array_index(lane->runners, i);
+    if (runner->leaving && g_str_equal(runner->device, device)) {
+      return TRUE;
+    }
+  }
+  return FALSE;
+}
+
 static void add_waiter(AinLane *lane, const char *device, gboolean unload, AinSchedulerDone done,
                        gpointer data) {
   Waiter *waiter = g_new0(Waiter, 1);
@@ -301,7 +311,8 @@ static void sweep(AinLane *lane) {
       continue;
     }
     g_ptr_array_remove_index(lane->runners, i - 1);
-    if (device_is_empty(lane, runner->device)) {
+    /* Requests may have started another one there since: unloaded are those that were asked to leave. */
+    if (!someone_leaves(lane, runner->device)) {
       tell_waiters(lane, runner->device, TRUE, NULL);
     }
     ain_runner_free(runner);

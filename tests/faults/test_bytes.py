@@ -160,7 +160,7 @@ def exchange(node: Node, data: bytes) -> bytes | None:
 
 
 def test_every_truncation_of_a_frame(node: Node, caller: Caller, identity: str) -> None:
-    """As a message that ends too early, and as a frame whose rest never comes: an error or the connection's end."""
+    """As a message that ends too early, and as a frame whose rest never comes: an error, or the connection ends."""
     message = inference_frame(caller, identity)
     outcomes = {"closed": 0, "status": 0, "exception": 0}
     for size in range(len(message)):

@@ -244,3 +244,32 @@ def test_drop_and_register_while_clients_go_on(node: Node, make: Make, models: P
     assert not wrong, wrong[0]
     assert min(answered) > 20, answered
     node.assert_running(since)
+
+
+def test_unload_under_load_is_answered(node: Node, make: Make) -> None:
+    """LOAD and UNLOAD while requests come without a pause, which start the model again at once."""
+    model = make("identity")
+    stop = threading.Event()
+    wrong: list[str] = []
+
+    def client(index: int) -> None:
+        with node.call() as caller:
+            while not stop.is_set():
+                try:
+                    check_alive(caller, model)
+                except (Refused, AssertionError) as error:
+                    wrong.append(str(error))
+
+    threads = [threading.Thread(target=client, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    with node.call("H", timeout=10) as caller:
+        types = caller.types
+        for _ in range(10):
+            loaded = caller.call("loadModel", types.TLoadModelReq(existingModelId=model, deviceIdList=["cpu"]))
+            assert loaded.code == 200, loaded
+            caller.call("unloadModel", types.TUnloadModelReq(modelId=model, deviceIdList=["cpu"]))
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+    assert not wrong, wrong[0]

@@ -83,7 +83,7 @@ class Node:
         return {
             **os.environ,
             name: value,
-            "ASAN_OPTIONS": "detect_leaks=1:exitcode=66",
+            "ASAN_OPTIONS": "detect_leaks=1:exitcode=66:fast_unwind_on_malloc=0",
             "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:exitcode=66",
             "TSAN_OPTIONS": ":".join(f"{key}={text}" for key, text in options.items()),
             **self.settings,
