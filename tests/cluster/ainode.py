@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 
-from iotdb_cluster import Cluster, SqlError, free_ports
+from iotdb_cluster import Cluster, SqlError, die_with_parent, free_ports
 
 # The manual's name and the newer name of one key: a file may hold either.
 ALIASES = {
@@ -133,6 +133,7 @@ class Installation:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=die_with_parent,  # should the tests be killed
                 env={**os.environ, **(env or {})},
             )
         return self.process
