@@ -274,9 +274,20 @@ static void submit_filled(gpointer data) {
   }
 }
 
+/* Of the requests that are under way at once, the most seen lately, in sixteenths: clients that wait for one
+ * another's batch come back a few at a time, and the few must not be taken for all there are. */
+static void note_crowd(AinRunner *runner) {
+  guint now = g_queue_get_length(&runner->lane->queue);
+  for (guint i = 0; i < runner->jobs->len; i++) {
+    now += ((const Job *)g_ptr_array_index(runner->jobs, i))->pieces->len;
+  }
+  runner->crowd = MAX(now * 16, runner->crowd - runner->crowd / 16);
+}
+
 void ain_runner_start_job(AinRunner *runner) {
   g_autoptr(GError) error = NULL;
   AinLane *lane = runner->lane;
+  note_crowd(runner);
   Job *job = gather(runner);
   const Piece *first = &g_array_index(job->pieces, Piece, 0);
   AinJobShape shape = {
@@ -304,7 +315,8 @@ void ain_runner_start_job(AinRunner *runner) {
 }
 
 /* The second slot is for what arrives while the first is computed. For models that batch it is filled only
- * when as much waits as is being computed: requests then meet in batches instead of trickling one by one. */
+ * when as much waits as is being computed, and half of all that may come: requests then meet in two batches
+ * that take turns, instead of trickling one by one. */
 gboolean ain_runner_wants_job(AinRunner *runner) {
   if (!runner->ready || runner->leaving || ain_worker_free_slots(runner->worker) == 0) {
     return FALSE;
@@ -314,7 +326,7 @@ gboolean ain_runner_wants_job(AinRunner *runner) {
     return TRUE;
   }
   const Job *running = g_ptr_array_index(runner->jobs, 0);
-  return g_queue_get_length(&runner->lane->queue) >= MIN(running->n_samples, limit);
+  return g_queue_get_length(&runner->lane->queue) >= MIN(MAX(running->n_samples, runner->crowd / 32), limit);
 }
 
 /* When the last of the job's callers went, or 0 while one is left. */

@@ -16,7 +16,7 @@ DTYPES: dict[str, np.dtype] = {
     "float32": np.dtype(np.float32),
     "float64": np.dtype(np.float64),
 }
-
+_CARRIED = frozenset(DTYPES.values())
 _ERROR_TEXT_MAX = 2000
 
 
@@ -85,7 +85,7 @@ def as_batch(result: np.ndarray, batch: int) -> np.ndarray:
         shaped = result[:, :, None]
     else:
         raise ModelError(f"the model's result has the shape {list(result.shape)} for a batch of {batch}")
-    if shaped.dtype not in DTYPES.values():
+    if shaped.dtype not in _CARRIED:
         raise ModelError(f"the model's result has the type {shaped.dtype}; {', '.join(DTYPES)} can be sent")
     return shaped
 
