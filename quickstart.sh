@@ -10,6 +10,7 @@ set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=packaging/common.sh
 . "$root/packaging/common.sh"
+trap 'fail "line $LINENO: $BASH_COMMAND"' ERR
 work=$root/build/quickstart
 release=2.0.1-beta
 python=
@@ -43,8 +44,10 @@ iotdb() {
 
 # node_home: the unpacked package, or nothing.
 node_home() {
-  [ -d "$work/ainode" ] || return 0
-  find "$work/ainode" -mindepth 1 -maxdepth 1 -type d -name '*-ainode-bin' 2>/dev/null | head -n 1
+  local place
+  for place in "$work"/ainode/*-ainode-bin; do
+    [ ! -d "$place" ] || echo "$place"
+  done
 }
 
 stop_node() {
@@ -99,6 +102,7 @@ fetching=$!
   make_venv "$cache/venv-tools" "$root/examples/dlinear/requirements.txt"
   if [ ! -s "$cache/airline.csv" ]; then
     # The airline passengers ship inside sktime; nothing else of it is needed.
+    mkdir -p "$cache/sktime"
     "$cache/venv-tools/bin/python" -m pip download -q --no-deps --only-binary=:all: sktime -d "$cache/sktime"
     "$cache/venv-tools/bin/python" - "$cache" <<'PYTHON'
 import pathlib, sys, zipfile
@@ -125,15 +129,24 @@ say "    $(tail -n 1 "$work/build.log")"
 
 say "4/7 starting IoTDB $release"
 wait "$fetching" || { cat "$work/fetch.log" >&2; fail "IoTDB $release could not be fetched"; }
-if [ -f "$work/iotdb/cluster.json" ] && ! { grep -q "\"version\": \"$release\"" "$work/iotdb/cluster.json" && iotdb ready "$work/iotdb"; }; then
-  say "    another or a dead one is there: removing it"
-  stop_node
-  iotdb stop "$work/iotdb"
-  rm -rf "$work/ainode"
-fi
+# What runs from the last time is used again when it is whole and the same; otherwise all starts fresh (IoTDB 2.0.5 keeps
+# its connections to a node that was restarted).
+same="$release $python $(cat "$package.sha512")"
+node_port() {
+  sed -n 's/^ain_inference_rpc_port=//p' "$(node_home)/conf/iotdb-ainode.properties"
+}
 if [ -f "$work/iotdb/cluster.json" ]; then
-  say "    it still runs from the last time"
-else
+  if [ "$(cat "$work/ainode/.started" 2>/dev/null)" = "$same" ] && iotdb ready "$work/iotdb" \
+    && iotdb node "$work/iotdb" "$(node_port)"; then
+    say "    it still runs from the last time"
+  else
+    say "    what ran before is another one or incomplete: removing it"
+    stop_node
+    iotdb stop "$work/iotdb"
+  fi
+fi
+if [ ! -f "$work/iotdb/cluster.json" ]; then
+  rm -rf "$work/ainode"
   iotdb start "$release" "$work/iotdb" --standard-ports >"$work/iotdb.log" 2>&1 9>&- || {
     tail -n 40 "$work/iotdb.log" >&2
     fail "IoTDB did not start"
@@ -146,47 +159,28 @@ rpc=$(port rpc)
 say "    SQL on 127.0.0.1:$rpc, ConfigNode on 127.0.0.1:$(port config)"
 
 say "5/7 installing and starting the AINode"
-sum=$(cat "$package.sha512")
-if [ "$(cat "$work/ainode/.installed" 2>/dev/null)" != "$sum" ]; then
-  stop_node
-  home=$(node_home)
-  if [ -n "$home" ]; then # a new build under the node of the last run: its identity and models stay
-    mv "$home/data" "$work/data.kept" 2>/dev/null || true
-  fi
-  rm -rf "$work/ainode"
+if [ ! -d "$work/ainode" ]; then
   mkdir -p "$work/ainode"
   unzip -q "$package" -d "$work/ainode"
-  home=$(node_home)
-  if [ -d "$work/data.kept" ]; then
-    mv "$work/data.kept" "$home/data"
-  fi
   node_port=10810
   if (exec 3<>"/dev/tcp/127.0.0.1/$node_port") 2>/dev/null; then
     node_port=$(iotdb free-port) # somebody else's AINode
   fi
   sed -i -e "s/^ain_seed_config_node=.*/ain_seed_config_node=127.0.0.1:$(port config)/" \
     -e "s/^ain_inference_rpc_port=.*/ain_inference_rpc_port=$node_port/" \
-    -e "s/^ain_cluster_ingress_port=.*/ain_cluster_ingress_port=$rpc/" "$home/conf/iotdb-ainode.properties"
-  echo "$sum" >"$work/ainode/.installed"
-fi
-home=$(node_home)
-if [ "$(cat "$work/ainode/.python" 2>/dev/null)" != "$python" ]; then
-  stop_node
-fi
-if iotdb node "$work/iotdb" "$(sed -n 's/^ain_inference_rpc_port=//p' "$home/conf/iotdb-ainode.properties")"; then
-  say "    it still runs from the last time"
-else
-  stop_node
-  bash "$home/sbin/start-ainode.sh" -i "$python" -d >"$work/start.log" 2>&1 9>&- || {
+    -e "s/^ain_cluster_ingress_port=.*/ain_cluster_ingress_port=$rpc/" "$(node_home)/conf/iotdb-ainode.properties"
+  bash "$(node_home)/sbin/start-ainode.sh" -i "$python" -d >"$work/start.log" 2>&1 9>&- || {
     cat "$work/start.log" >&2
     fail "the AINode did not start"
   }
-  echo "$python" >"$work/ainode/.python"
   for _ in $(seq 100); do
-    iotdb node "$work/iotdb" "$(sed -n 's/^ain_inference_rpc_port=//p' "$home/conf/iotdb-ainode.properties")" && break
+    iotdb node "$work/iotdb" "$(node_port)" && break
     sleep 0.2
   done
+  iotdb node "$work/iotdb" "$(node_port)" || fail "the AINode started, but SHOW CLUSTER does not call it Running; its log: $work/start.log"
+  echo "$same" >"$work/ainode/.started"
 fi
+home=$(node_home)
 say "    in $home"
 
 say "6/7 training a DLinear on the airline passengers"

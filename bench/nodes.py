@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import json
 import os
 import shutil
@@ -47,7 +48,7 @@ class Registrar(ConfigNode):
         return done
 
 
-class Node:
+class Node(abc.ABC):
     """One installed AINode."""
 
     name = ""
@@ -64,9 +65,9 @@ class Node:
             f"ain_rpc_address=127.0.0.1\nain_rpc_port={self.port}\n"
         )
 
+    @abc.abstractmethod
     def command(self) -> list[str]:
         """What starts it, in its home."""
-        raise NotImplementedError
 
     def environment(self) -> dict[str, str]:
         """Beside our own."""

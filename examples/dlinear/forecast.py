@@ -22,7 +22,6 @@ from iotdb.utils.exception import StatementExecutionException
 
 MODEL, SERIES = "airline", "root.airline.passengers"
 LENGTH, HORIZON = 48, 24
-ALREADY_EXISTS = "507:"
 
 
 def read_series(path: Path) -> tuple[list[datetime], list[float]]:
@@ -44,12 +43,12 @@ def show(sql: str) -> None:
 
 
 def execute(session: Session, sql: str, tolerate: str | None = None) -> None:
-    """Runs a statement without a result; an error that begins with `tolerate` is fine."""
+    """Runs a statement without a result; an error that says `tolerate` is fine."""
     show(sql)
     try:
         session.execute_non_query_statement(sql)
     except StatementExecutionException as error:
-        if tolerate is None or not str(error).startswith(tolerate):
+        if tolerate is None or tolerate not in str(error):
             raise
 
 
@@ -89,18 +88,23 @@ def infer(session: Session, sql: str) -> Any:
     deadline = time.monotonic() + 20
     while True:
         try:
-            query(session, sql, silent=True)
-            return query(session, sql)
+            frame = query(session, sql, silent=True)
+            break
         except StatementExecutionException as error:
             if not str(error).startswith(("1504:", "1505:")) or time.monotonic() > deadline:
                 raise
         time.sleep(0.1)
+    show(sql)
+    print(frame.to_string(index=False))
+    return frame
 
 
-def draw_terminal(history: list[float], actual: list[float], forecast: list[float]) -> None:
+def draw_terminal(months: list[datetime], values: list[float], forecast: list[float]) -> None:
     """The last years as text."""
     import plotext as plot
 
+    history, actual = values[-HORIZON - LENGTH : -HORIZON], values[-HORIZON:]
+    shown = months[-HORIZON - LENGTH :]
     plot.theme("clear")
     plot.plot_size(min(shutil.get_terminal_size((100, 30)).columns, 110), 24)
     first = len(history)
@@ -108,8 +112,10 @@ def draw_terminal(history: list[float], actual: list[float], forecast: list[floa
     plot.plot(list(range(first)), history, label="history", marker="dot")
     plot.plot(later, actual, label="what came", marker="o")
     plot.plot(later, forecast, label="forecast", marker="x")
+    januaries = [at for at, month in enumerate(shown) if month.month == 1]
+    plot.xticks(januaries, [str(shown[at].year) for at in januaries])
     plot.title("Airline passengers, thousands a month")
-    plot.show()
+    print("\n".join(line.rstrip() for line in plot.uncolorize(plot.build()).splitlines()))
 
 
 def draw_png(png: Path, months: list[datetime], values: list[float], forecast: list[float]) -> None:
@@ -143,7 +149,7 @@ def main() -> int:
     session = Session("127.0.0.1", args.port, "root", "root", zone_id="UTC", enable_redirection=False)
     session.open(False)
     try:
-        execute(session, f"CREATE TIMESERIES {SERIES} WITH DATATYPE=FLOAT", ALREADY_EXISTS)
+        execute(session, f"CREATE TIMESERIES {SERIES} WITH DATATYPE=FLOAT", tolerate="already exist")
         rows = ", ".join(f"({millis(month)}, {value})" for month, value in zip(months, values))
         execute(session, f"INSERT INTO root.airline(time, passengers) VALUES {rows}")
         register(session, args.model.resolve())
@@ -162,7 +168,7 @@ def main() -> int:
     if len(forecast) != HORIZON:
         raise SystemExit(f"{len(forecast)} rows came, {HORIZON} were expected")
     print()
-    draw_terminal(values[-HORIZON - LENGTH : -HORIZON], actual, forecast)
+    draw_terminal(months, values, forecast)
     draw_png(args.png, months, values, forecast)
     error = sum(abs(f - a) / a for f, a in zip(forecast, actual)) / HORIZON
     print(f"\nMean error over the {HORIZON} months the model never saw: {100 * error:.1f} %. Picture: {args.png}")

@@ -21,12 +21,14 @@
 #include <errno.h>
 #include <signal.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
 
 /* Two may be copying models; the rest convert large requests and meet the ConfigNode. */
 #define HELPER_THREADS 4
 #define MAX_CONNECTIONS 20000
+#define SPARE_DESCRIPTORS 2000 /* for everything else */
 #define MAX_IN_FLIGHT 64
 #define FRAME_TIMEOUT_US (G_GINT64_CONSTANT(60) * G_USEC_PER_SEC)
 /* DataNodes keep pooled connections idle for a minute, later releases forget some for ever. */
@@ -194,6 +196,20 @@ static gboolean catch_signals(App *app, GError **error) {
   sigaction(SIGPIPE, &ignore, NULL);
   sigaction(SIGXFSZ, &ignore, NULL); /* a file over the limit is a write error with a sentence, not a death */
   return TRUE;
+}
+
+/* A connection is a descriptor, and shells give 1,024: what the administrator allows is taken. Where even
+ * that is less, the server makes room as connections come. */
+static void raise_descriptor_limit(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+    return;
+  }
+  rlim_t wanted = MIN(limit.rlim_max, MAX_CONNECTIONS + SPARE_DESCRIPTORS);
+  if (limit.rlim_cur < wanted) {
+    limit.rlim_cur = wanted;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+  }
 }
 
 static gboolean find_interpreter(App *app, GError **error) {
@@ -381,6 +397,7 @@ static gboolean start(App *app, GError **error) {
   if (app->instance == NULL || !find_interpreter(app, error) || !catch_signals(app, error)) {
     return FALSE;
   }
+  raise_descriptor_limit();
   app->loop = ain_loop_new(HELPER_THREADS, error);
   if (app->loop == NULL || !listen_for_calls(app, error)) {
     return FALSE;

@@ -199,11 +199,6 @@ static void proven(AinModel *model, const GError *error, gpointer data) {
 static void infer(AinService *service, AinCall *call) {
   g_autoptr(GError) error = NULL;
   AinSlice id = ain_call_request(call)->model_id;
-  if (service->draining != NULL) {
-    refuse(call, AIN_ERROR_CANCELLED, "the AINode is stopping: ask again when it runs again");
-    ain_call_unref(call);
-    return;
-  }
   g_autoptr(AinModel) model =
       ain_registry_lookup(service->parts.registry, (const char *)id.data, id.size, &error);
   if (model == NULL) {
@@ -398,8 +393,19 @@ static void answer_now(AinService *service, AinCall *call) {
   }
 }
 
+/* What a stopping node does not begin any more. */
+static gboolean runs_models(AinMethod method) {
+  return method == AIN_METHOD_INFERENCE || method == AIN_METHOD_FORECAST
+         || method == AIN_METHOD_REGISTER_MODEL || method == AIN_METHOD_LOAD_MODEL;
+}
+
 void ain_service_handle(AinCall *call, gpointer data) {
   AinService *service = data;
+  if (service->draining != NULL && runs_models(ain_call_request(call)->method)) {
+    refuse(call, AIN_ERROR_CANCELLED, "the AINode is stopping: ask again when it runs again");
+    ain_call_unref(call);
+    return;
+  }
   switch (ain_call_request(call)->method) {
   case AIN_METHOD_INFERENCE:
   case AIN_METHOD_FORECAST:

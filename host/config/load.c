@@ -54,7 +54,10 @@ void ain_config_free(AinConfig *config) {
                           config->system_dir,
                           config->models_dir,
                           config->builtin_models_dir,
-                          config->logs_dir };
+                          config->logs_dir,
+                          config->worker_sandbox,
+                          config->worker_read_paths,
+                          config->worker_start_method };
   for (guint i = 0; i < G_N_ELEMENTS(texts); i++) {
     g_free(texts[i]);
   }

@@ -13,7 +13,7 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
-#define LOOK_AGAIN_US (10 * G_USEC_PER_SEC)
+#define LOOK_AGAIN_US ((gint64)10 * G_USEC_PER_SEC)
 #define UNSETTLED_US G_USEC_PER_SEC
 /* After an event: files come in groups, and a copy under way makes many events. */
 #define EVENT_DELAY_US (G_GINT64_CONSTANT(100) * 1000)
@@ -160,6 +160,7 @@ static void activate(AinRegistry *registry, AinEntry *entry, const Trial *trial)
   entry->model =
       ain_builtin_model_new(entry->id, trial->model->kind, trial->model->directory, entry->category);
   entry->model->generation = ++registry->generation;
+  entry->model->threads = trial->model->threads;
   entry->state = AIN_STATE_ACTIVE;
   g_clear_pointer(&entry->reason, g_free);
   if (old != NULL) {

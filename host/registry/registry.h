@@ -41,6 +41,7 @@ typedef struct AinModel {
   guint8 *output_types;   /* AinTsType, output_shape[1] of them */
   AinDType dtype;         /* element type the model is run with; chosen by the prover */
   guint max_batch;        /* samples that may run together; 1 = never batch; set by the prover */
+  guint threads;          /* of the framework; 0 = one. Set by the prover, for large models */
   gboolean writes_input;  /* the model writes into its input: give it a private copy */
   /* FALSE: taken over from an official AINode and never run by us. dtype is then float32 and writes_input
    * TRUE, as that node ran it, which is right without a proof; ain_registry_prove() finds out the rest. */

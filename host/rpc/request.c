@@ -92,8 +92,8 @@ static gboolean refuse_type(Decoder *d, const AinField *field) {
 
 static gboolean refuse_text(Decoder *d, const Rule *rule, const char *what) {
   g_set_error(d->error, AIN_ERROR, AIN_ERROR_MALFORMED,
-              "%s request refused: %s of %s is not UTF-8 text" ADVICE, methods[d->request->method].name, what,
-              rule->name);
+              "%s request refused: %s of %s is not UTF-8 text without NUL characters" ADVICE,
+              methods[d->request->method].name, what, rule->name);
   return FALSE;
 }
 

@@ -49,6 +49,7 @@ typedef struct {
   guint max_batch;           /* the slots hold this many samples of input_shape */
   gboolean prove;            /* run once on random data while loading and report findings */
   gint64 memory_bytes;       /* RLIMIT_DATA of the worker; 0 = no limit */
+  guint threads;             /* of the framework; 0 = one */
   gboolean official_numbers; /* built-ins: the numbers of the official releases */
 } AinWorkerSpec;
 

@@ -241,9 +241,9 @@ static char *load_text(const AinWorker *worker) {
   g_string_append_printf(
       text,
       ", \"dtype\": \"%s\", \"input_shape\": [%d, %d], \"output_shape\": [%d, %d], \"prove\": %s"
-      ", \"memory_bytes\": %" G_GINT64_FORMAT ", \"official_numbers\": %s, \"sandbox\": %s",
+      ", \"memory_bytes\": %" G_GINT64_FORMAT ", \"threads\": %u, \"official_numbers\": %s, \"sandbox\": %s",
       ain_dtype_name(spec->dtype), spec->input_shape[0], spec->input_shape[1], spec->output_shape[0],
-      spec->output_shape[1], spec->prove ? "true" : "false", spec->memory_bytes,
+      spec->output_shape[1], spec->prove ? "true" : "false", spec->memory_bytes, spec->threads,
       spec->official_numbers ? "true" : "false", worker->runtime->config.sandbox ? "true" : "false");
   g_string_append(text, ", \"device\": ");
   ain_text_append_json(text, spec->device, strlen(spec->device));

@@ -57,5 +57,6 @@ gboolean ain_runner_wants_job(AinRunner *runner);
 /* Takes what fits from the head of the lane's queue, which must not be empty. */
 void ain_runner_start_job(AinRunner *runner);
 void ain_runner_end(AinRunner *runner, const GError *error);
-/* Ends the worker when the job it computes has no caller left; *waiting: such a job waits its turn. */
-gboolean ain_runner_end_orphan(AinRunner *runner, gboolean *waiting);
+/* Ends the worker when the job it computes has had no caller for the time of the grace; *next becomes the
+ * time to look again, when that is earlier. */
+void ain_runner_end_orphan(AinRunner *runner, gint64 now, gint64 *next);

@@ -114,6 +114,16 @@ static gboolean device_is_empty(const AinLane *lane, const char *device) {
   return TRUE;
 }
 
+static gboolean someone_leaves(const AinLane *lane, const char *device) {
+  for (guint i = 0; i < lane->runners->len; i++) {
+    const AinRunner *runner = g_ptr_array_index(lane->runners, i);
+    if (runner->leaving && g_str_equal(runner->device, device)) {
+      return TRUE;
+    }
+  }
+  return FALSE;
+}
+
 static void add_waiter(AinLane *lane, const char *device, gboolean unload, AinSchedulerDone done,
                        gpointer data) {
   Waiter *waiter = g_new0(Waiter, 1);
@@ -301,7 +311,8 @@ static void sweep(AinLane *lane) {
       continue;
     }
     g_ptr_array_remove_index(lane->runners, i - 1);
-    if (device_is_empty(lane, runner->device)) {
+    /* Requests may have started another one there since: unloaded are those that were asked to leave. */
+    if (!someone_leaves(lane, runner->device)) {
       tell_waiters(lane, runner->device, TRUE, NULL);
     }
     ain_runner_free(runner);
@@ -381,29 +392,30 @@ static void finished_free(gpointer data) {
 
 static void check_orphans(gpointer data);
 
-static void watch_orphans(AinLane *lane) {
+static void watch_orphans(AinLane *lane, gint64 next) {
   if (lane->orphans == NULL) {
-    lane->orphans = ain_loop_timer(
-        lane->context->loop, ain_loop_now() + lane->context->config.orphan_grace_us, check_orphans, lane);
+    lane->orphans = ain_loop_timer(lane->context->loop, next, check_orphans, lane);
   }
 }
 
 static void check_orphans(gpointer data) {
   AinLane *lane = data;
-  gboolean waiting = FALSE;
   gint64 now = ain_loop_now();
+  gint64 next = G_MAXINT64;
   lane->orphans = NULL;
   for (guint i = 0; i < lane->runners->len; i++) {
-    ain_runner_end_orphan(g_ptr_array_index(lane->runners, i), &waiting);
+    ain_runner_end_orphan(g_ptr_array_index(lane->runners, i), now, &next);
   }
   for (guint i = lane->finished->len; i > 0; i--) {
     const Finished *finished = g_ptr_array_index(lane->finished, i - 1);
     if (finished->until <= now) {
       g_ptr_array_remove_index_fast(lane->finished, i - 1);
+    } else {
+      next = MIN(next, finished->until);
     }
   }
-  if (waiting || lane->finished->len > 0) {
-    watch_orphans(lane);
+  if (next < G_MAXINT64) {
+    watch_orphans(lane, next);
   }
 }
 
@@ -417,7 +429,7 @@ void ain_lane_keep_result(AinLane *lane, AinTask *task, const AinJobResult *resu
   finished->data = g_memdup2(data, (gsize)result->rows * result->columns * ain_dtype_size(result->dtype));
   finished->until = ain_loop_now() + lane->context->config.orphan_grace_us;
   g_ptr_array_add(lane->finished, finished);
-  watch_orphans(lane);
+  watch_orphans(lane, finished->until);
 }
 
 static void task_abandoned(AinCall *call, gpointer data) {
@@ -425,13 +437,14 @@ static void task_abandoned(AinCall *call, gpointer data) {
   AinTask *task = data;
   AinLane *lane = task->lane;
   task->abandoned = TRUE;
+  task->abandoned_at = ain_loop_now();
   if (task->in_flight == 0) {
     g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the caller has gone");
     ain_lane_fail(lane, task, error);
     ain_lane_settle(lane, task);
   } else {
     g_ptr_array_add(lane->abandoned, task);
-    watch_orphans(lane);
+    watch_orphans(lane, task->abandoned_at + lane->context->config.orphan_grace_us);
   }
 }
 
@@ -476,7 +489,7 @@ AinLane *ain_lane_new(AinLaneContext *context, AinModel *model) {
   lane->waiters = g_ptr_array_new();
   lane->abandoned = g_ptr_array_new();
   lane->finished = g_ptr_array_new_with_free_func(finished_free);
-  context->n_lanes++;
+  g_ptr_array_add(context->lanes, lane);
   return lane;
 }
 
@@ -492,8 +505,9 @@ static void lane_free(AinLane *lane) {
   g_ptr_array_unref(lane->abandoned);
   g_ptr_array_unref(lane->finished);
   ain_model_unref(lane->model);
+  g_ptr_array_remove_fast(context->lanes, lane);
   g_free(lane);
-  if (--context->n_lanes == 0 && context->idle != NULL) {
+  if (context->lanes->len == 0 && context->idle != NULL) {
     context->idle(context->idle_data);
   }
 }

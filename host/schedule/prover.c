@@ -13,6 +13,7 @@
 struct AinProofs {
   AinLaneContext *context;
   GPtrArray *running; /* Proof */
+  gboolean closed;
 };
 
 typedef struct {
@@ -109,6 +110,10 @@ static void worker_loaded(AinWorker *worker, const char *findings, gpointer data
   g_autoptr(GError) error = NULL;
   AinSlot *slot = NULL;
   if (ain_model_is_flexible(model)) { /* that it loads is the proof */
+    /* NOLINTNEXTLINE(cert-err34-c): the conversion is bounded, and 0 where there is none */
+    if (sscanf(findings, "threads=%2u", &model->threads) != 1) {
+      model->threads = 0;
+    }
     ain_loop_timer_stop(proof->timer);
     proof->timer = ain_loop_timer(proof->proofs->context->loop, ain_loop_now(), slot_passed, proof);
     return;
@@ -217,7 +222,7 @@ static void attempt(Proof *proof) {
     .input_shape = { model->input_shape[0], model->input_shape[1] },
     .output_shape = { model->output_shape[0], model->output_shape[1] },
     .max_batch = 1,
-    .prove = !ain_model_is_flexible(model),
+    .prove = TRUE,
     .memory_bytes = context->config.worker_memory_bytes,
   };
   context->totals.workers++;
@@ -231,22 +236,35 @@ AinProofs *ain_proofs_new(AinLaneContext *context) {
   return proofs;
 }
 
-void ain_proofs_free(AinProofs *proofs) {
-  if (proofs == NULL) {
-    return;
-  }
-  g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the node is stopping");
+static GError *stopping(void) {
+  return g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the AINode is stopping");
+}
+
+void ain_proofs_close(AinProofs *proofs) {
+  g_autoptr(GError) error = stopping();
   g_autoptr(GPtrArray) running = g_steal_pointer(&proofs->running);
+  proofs->closed = TRUE;
   proofs->running = g_ptr_array_new(); /* what finish() removes the proof from */
   for (guint i = 0; i < running->len; i++) {
     finish(g_ptr_array_index(running, i), error);
   }
-  g_ptr_array_unref(proofs->running);
-  g_free(proofs);
+}
+
+void ain_proofs_free(AinProofs *proofs) {
+  if (proofs != NULL) {
+    ain_proofs_close(proofs);
+    g_ptr_array_unref(proofs->running);
+    g_free(proofs);
+  }
 }
 
 void ain_proofs_prove(gpointer prover, AinModel *model, AinProveDone done, gpointer data) {
   AinProofs *proofs = prover;
+  if (proofs->closed) {
+    g_autoptr(GError) error = stopping();
+    done(error, data);
+    return;
+  }
   Proof *proof = g_new0(Proof, 1);
   proof->proofs = proofs;
   proof->model = ain_model_ref(model);

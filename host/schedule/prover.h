@@ -7,7 +7,8 @@
 typedef struct AinProofs AinProofs;
 
 AinProofs *ain_proofs_new(AinLaneContext *context);
-/* Proofs under way end with CANCELLED. */
-void ain_proofs_free(AinProofs *proofs);
+/* Proofs under way and later ones end with CANCELLED. */
+void ain_proofs_close(AinProofs *proofs);
+void ain_proofs_free(AinProofs *proofs); /* closes, too; NULL is allowed */
 /* The registry's AinProver.prove; `prover` is the AinProofs. */
 void ain_proofs_prove(gpointer prover, AinModel *model, AinProveDone done, gpointer data);

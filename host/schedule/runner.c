@@ -7,12 +7,15 @@
 
 /* Decoding more than this is done on a helper thread, so that heartbeats never wait for it. */
 #define INLINE_BYTES (G_GUINT64_CONSTANT(256) * 1024)
+/* An orphan that waits for its turn in the worker is looked at again after so long. */
+#define ORPHAN_LOOK_US (G_GINT64_CONSTANT(100) * 1000)
 
 typedef struct {
   AinTask *task;
   guint32 first;
   guint32 count;
-  gboolean failed; /* already answered with an error; its place in the batch is filled with zeros */
+  GError *error; /* its input could not be converted: it was answered, zeros are in its place; written by the
+                    filling thread */
 } Piece;
 
 typedef struct {
@@ -21,8 +24,6 @@ typedef struct {
   GArray *pieces; /* Piece */
   guint32 n_samples;
   gsize sample_size;
-  GError *fill_error; /* of fill_failed; written by the filling thread */
-  guint fill_failed;  /* index of the first piece that could not be filled */
 } Job;
 
 /* --- the end of a job --- */
@@ -32,12 +33,12 @@ static void job_free(Job *job) {
   g_ptr_array_remove_fast(job->runner->jobs, job);
   ain_slot_release(job->slot);
   for (guint i = 0; i < job->pieces->len; i++) {
-    AinTask *task = g_array_index(job->pieces, Piece, i).task;
-    task->in_flight--;
-    ain_lane_settle(lane, task);
+    Piece *piece = &g_array_index(job->pieces, Piece, i);
+    g_clear_error(&piece->error);
+    piece->task->in_flight--;
+    ain_lane_settle(lane, piece->task);
   }
   g_array_unref(job->pieces);
-  g_clear_error(&job->fill_error);
   g_free(job);
 }
 
@@ -47,13 +48,21 @@ static void job_fail(Job *job, const GError *error) {
   }
 }
 
-/* The worker ended before it began this job: its requests go back to the head of the queue, in their order.
- */
+/* The worker ended before it began this job, or the job is to be taken apart: its requests go back to the
+ * head of the queue, in their order. */
 static void job_requeue(Job *job) {
+  g_autoptr(GError) gone = NULL;
   for (guint i = job->pieces->len; i > 0; i--) {
     Piece *piece = &g_array_index(job->pieces, Piece, i - 1);
     AinTask *task = piece->task;
     if (task->answered) {
+      continue;
+    }
+    if (task->abandoned) {
+      if (gone == NULL) {
+        gone = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the caller has gone");
+      }
+      ain_lane_fail(job->runner->lane, task, gone);
       continue;
     }
     task->next = MIN(task->next, piece->first);
@@ -63,9 +72,30 @@ static void job_requeue(Job *job) {
   }
 }
 
+/* One request that the model cannot stand must not fail those that happened to wait beside it. */
+static gboolean take_apart(Job *job, const GError *error) {
+  if (!g_error_matches(error, AIN_ERROR, AIN_ERROR_MODEL_FAILED) || job->pieces->len < 2
+      || job->runner->lane->closed) {
+    return FALSE;
+  }
+  for (guint i = 0; i < job->pieces->len; i++) {
+    g_array_index(job->pieces, Piece, i).task->alone = TRUE;
+  }
+  job_requeue(job);
+  return TRUE;
+}
+
+/* A batch whose answer has the wrong shape: one of its requests may have led the model astray. */
+static gboolean take_apart_misshapen(Job *job, const AinJobResult *result) {
+  g_autoptr(GError) error = NULL;
+  return job->pieces->len > 1
+         && !ain_task_check_result(g_array_index(job->pieces, Piece, 0).task, result, &error)
+         && take_apart(job, error);
+}
+
 static void take_piece(AinLane *lane, const Piece *piece, const AinJobResult *result, const guint8 *data) {
   AinTask *task = piece->task;
-  if (piece->failed || task->answered) {
+  if (piece->error != NULL || task->answered) {
     return;
   }
   if (task->abandoned && task->n_samples == 1) {
@@ -119,13 +149,15 @@ static void job_done(AinSlot *slot, const AinJobResult *result, const GError *er
   runner->submitted--;
   runner->running_since = ain_loop_now();
   if (error == NULL) {
-    job_succeed(job, result);
+    if (!take_apart_misshapen(job, result)) {
+      job_succeed(job, result);
+    }
     replace_keeper(runner);
   } else if (ain_lane_failure(lane) != NULL) {
     job_fail(job, ain_lane_failure(lane)); /* the queue of a failed model is served no more */
   } else if (g_error_matches(error, AIN_ERROR, AIN_ERROR_CANCELLED) && !lane->closed) {
     job_requeue(job);
-  } else {
+  } else if (!take_apart(job, error)) {
     job_fail(job, error);
   }
   job_free(job);
@@ -141,13 +173,15 @@ static Job *gather(AinRunner *runner) {
   job->runner = runner;
   job->pieces = g_array_new(FALSE, TRUE, sizeof(Piece));
   guint32 room = ain_lane_batch_limit(lane);
+  const AinTask *last = NULL;
   const AinTask *head = g_queue_peek_head(&lane->queue);
   job->sample_size = (gsize)head->rows * (gsize)head->columns * ain_dtype_size(lane->model->dtype);
   while (room > 0 && !g_queue_is_empty(&lane->queue)) {
     AinTask *task = g_queue_peek_head(&lane->queue);
-    if (!ain_task_fits(task, head)) {
+    if (!ain_task_fits(task, head) || (job->n_samples > 0 && (task->alone || last->alone))) {
       break;
     }
+    last = task;
     Piece piece = { .task = task, .first = task->next, .count = MIN(room, task->n_samples - task->next) };
     task->next += piece.count;
     task->in_flight++;
@@ -161,21 +195,31 @@ static Job *gather(AinRunner *runner) {
   return job;
 }
 
-/* Any thread: touches the slot's memory and job->fill_*, nothing else. */
+/* Any thread: touches the slot's memory and the pieces' errors, nothing else. */
 static void fill_job(gpointer data) {
   Job *job = data;
   guint8 *at = ain_slot_data(job->slot);
-  job->fill_failed = job->pieces->len;
   for (guint i = 0; i < job->pieces->len; i++) {
-    const Piece *piece = &g_array_index(job->pieces, Piece, i);
+    Piece *piece = &g_array_index(job->pieces, Piece, i);
     for (guint32 k = 0; k < piece->count; k++, at += job->sample_size) {
-      if (!ain_task_fill(piece->task, piece->first + k, at,
-                         job->fill_error == NULL ? &job->fill_error : NULL)) {
+      if (piece->error != NULL || !ain_task_fill(piece->task, piece->first + k, at, &piece->error)) {
         memset(at, 0, job->sample_size);
-        job->fill_failed = MIN(job->fill_failed, i);
       }
     }
   }
+}
+
+/* FALSE: nothing of the job is left to run. */
+static gboolean refuse_unfilled(Job *job) {
+  gboolean left = FALSE;
+  for (guint i = 0; i < job->pieces->len; i++) {
+    const Piece *piece = &g_array_index(job->pieces, Piece, i);
+    if (piece->error != NULL) {
+      ain_lane_fail(job->runner->lane, piece->task, piece->error);
+    }
+    left |= !piece->task->answered;
+  }
+  return left;
 }
 
 static void check_deadline(gpointer data);
@@ -207,19 +251,27 @@ static void check_deadline(gpointer data) {
   ain_worker_kill(runner->worker, error);
 }
 
-static void submit_job(gpointer data) {
-  Job *job = data;
+/* FALSE: the job was given up, because nothing of it is left to run. */
+static gboolean submit_job(Job *job) {
   AinRunner *runner = job->runner;
-  if (job->fill_failed < job->pieces->len) {
-    Piece *piece = &g_array_index(job->pieces, Piece, job->fill_failed);
-    piece->failed = TRUE;
-    ain_lane_fail(runner->lane, piece->task, job->fill_error);
+  if (!refuse_unfilled(job)) {
+    job_free(job);
+    return FALSE;
   }
   if (runner->submitted++ == 0) {
     runner->running_since = ain_loop_now();
   }
   watch_deadline(runner);
   ain_slot_submit(job->slot, job_done, job); /* may end the job, and with it the runner */
+  return TRUE;
+}
+
+static void submit_filled(gpointer data) {
+  Job *job = data;
+  AinLane *lane = job->runner->lane;
+  if (!submit_job(job)) {
+    ain_lane_dispatch(lane);
+  }
 }
 
 /* Of the requests that are under way at once, the most seen lately, in sixteenths: clients that wait for one
@@ -255,10 +307,10 @@ void ain_runner_start_job(AinRunner *runner) {
     return;
   }
   if (job->sample_size * job->n_samples > INLINE_BYTES) {
-    ain_loop_offload(lane->context->loop, fill_job, submit_job, job);
+    ain_loop_offload(lane->context->loop, fill_job, submit_filled, job);
   } else {
     fill_job(job);
-    submit_job(job);
+    (void)submit_job(job); /* whoever dispatches goes on anyway */
   }
 }
 
@@ -277,31 +329,39 @@ gboolean ain_runner_wants_job(AinRunner *runner) {
   return g_queue_get_length(&runner->lane->queue) >= MIN(MAX(running->n_samples, runner->crowd / 32), limit);
 }
 
-static gboolean all_abandoned(const Job *job) {
+/* When the last of the job's callers went, or 0 while one is left. */
+static gint64 abandoned_at(const Job *job) {
+  gint64 last = 0;
   for (guint i = 0; i < job->pieces->len; i++) {
-    if (!g_array_index(job->pieces, Piece, i).task->abandoned) {
-      return FALSE;
+    const AinTask *task = g_array_index(job->pieces, Piece, i).task;
+    if (!task->abandoned) {
+      return 0;
     }
+    last = MAX(last, task->abandoned_at);
   }
-  return TRUE;
+  return last;
 }
 
-gboolean ain_runner_end_orphan(AinRunner *runner, gboolean *waiting) {
+void ain_runner_end_orphan(AinRunner *runner, gint64 now, gint64 *next) {
   for (guint i = 0; i < runner->jobs->len; i++) {
     const Job *job = g_ptr_array_index(runner->jobs, i);
-    if (!all_abandoned(job)) {
+    gint64 since = abandoned_at(job);
+    if (since == 0) {
       continue;
     }
-    if (job->slot != NULL && ain_slot_is_running(job->slot)) {
-      g_autoptr(GError) error =
-          g_error_new(AIN_ERROR, AIN_ERROR_TIMEOUT, "nobody waits for the answer of model [%s] any more",
-                      runner->lane->model->id);
-      ain_worker_kill(runner->worker, error);
-      return TRUE;
+    gint64 until = since + runner->lane->context->config.orphan_grace_us;
+    if (until > now || !ain_slot_is_running(job->slot)) {
+      *next = MIN(*next, MAX(until, now + ORPHAN_LOOK_US));
+      continue;
     }
-    *waiting = TRUE;
+    g_autoptr(GError) error =
+        g_error_new(AIN_ERROR, AIN_ERROR_TIMEOUT, "nobody waits for the answer of model [%s] any more",
+                    runner->lane->model->id);
+    g_message("%s: its worker is replaced", error->message);
+    runner->leaving = TRUE; /* by us: the model is not to blame */
+    ain_worker_kill(runner->worker, error);
+    return;
   }
-  return FALSE;
 }
 
 /* --- the worker --- */
@@ -341,6 +401,7 @@ AinRunner *ain_runner_new(AinLane *lane, const char *device) {
     .output_shape = { model->output_shape[0], model->output_shape[1] },
     .max_batch = ain_lane_batch_limit(lane),
     .memory_bytes = lane->context->config.worker_memory_bytes,
+    .threads = model->threads,
     .official_numbers = lane->context->config.official_numbers,
   };
   if (ain_model_is_flexible(model)) { /* so large are the slots; larger requests get memory of their own */

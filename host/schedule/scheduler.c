@@ -8,37 +8,44 @@ struct AinScheduler {
   AinLaneContext context;
   GHashTable *lanes; /* AinModel (held by the lane) -> AinLane */
   AinProofs *proofs;
+  gboolean closed;
 };
 
 AinScheduler *ain_scheduler_new(AinLoop *loop, AinRuntime *runtime, const AinSchedulerConfig *config) {
   AinScheduler *scheduler = g_new0(AinScheduler, 1);
   scheduler->context = (AinLaneContext){ .loop = loop, .runtime = runtime, .config = *config };
+  scheduler->context.lanes = g_ptr_array_new();
   scheduler->lanes = g_hash_table_new(NULL, NULL);
   scheduler->proofs = ain_proofs_new(&scheduler->context);
   return scheduler;
 }
 
+static GError *stopping(void) {
+  return g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the AINode is stopping");
+}
+
 void ain_scheduler_shutdown(AinScheduler *scheduler, void (*done)(gpointer data), gpointer data) {
-  g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the node is stopping");
-  g_clear_pointer(&scheduler->proofs, ain_proofs_free);
-  scheduler->context.n_lanes++; /* so that `done` is not told before all were asked */
-  scheduler->context.idle = done;
-  scheduler->context.idle_data = data;
-  GHashTableIter iter;
-  gpointer lane;
-  g_hash_table_iter_init(&iter, scheduler->lanes);
-  while (g_hash_table_iter_next(&iter, NULL, &lane)) {
-    ain_lane_close(lane, TRUE, error);
-  }
+  AinLaneContext *context = &scheduler->context;
+  g_autoptr(GError) error = stopping();
+  scheduler->closed = TRUE;
+  ain_proofs_close(scheduler->proofs);
   g_hash_table_remove_all(scheduler->lanes);
-  if (--scheduler->context.n_lanes == 0) {
+  /* Also lanes of models that were dropped while they ran. A closed lane frees itself, now or later. */
+  for (guint i = context->lanes->len; i > 0; i--) {
+    ain_lane_close(g_ptr_array_index(context->lanes, i - 1), TRUE, error);
+  }
+  if (context->lanes->len == 0) {
     done(data);
+  } else {
+    context->idle = done;
+    context->idle_data = data;
   }
 }
 
 void ain_scheduler_free(AinScheduler *scheduler) {
   if (scheduler != NULL) {
-    g_assert(scheduler->context.n_lanes == 0);
+    g_assert(scheduler->context.lanes->len == 0);
+    g_ptr_array_unref(scheduler->context.lanes);
     g_hash_table_unref(scheduler->lanes);
     ain_proofs_free(scheduler->proofs);
     g_free(scheduler);
@@ -55,16 +62,16 @@ static AinLane *lane_of(AinScheduler *scheduler, AinModel *model) {
 }
 
 void ain_scheduler_infer(AinScheduler *scheduler, AinModel *model, AinCall *call) {
-  AinLane *lane = lane_of(scheduler, model);
-  g_autoptr(GError) error = NULL;
-  AinTask *task = ain_task_new(model, call, scheduler->context.config.max_array_bytes, &error);
+  g_autoptr(GError) error = scheduler->closed ? stopping() : NULL;
+  AinTask *task =
+      error == NULL ? ain_task_new(model, call, scheduler->context.config.max_array_bytes, &error) : NULL;
   if (task == NULL) {
     scheduler->context.totals.failures++;
     ain_call_reply_error(call, error);
     ain_call_unref(call);
     return;
   }
-  ain_lane_add(lane, task);
+  ain_lane_add(lane_of(scheduler, model), task);
 }
 
 /* --- LOAD and UNLOAD --- */
@@ -93,6 +100,11 @@ typedef void (*LaneAction)(AinLane *lane, const char *device, AinSchedulerDone d
 
 static void on_devices(AinScheduler *scheduler, AinModel *model, LaneAction action,
                        const char *const *devices, guint n_devices, AinSchedulerDone done, gpointer data) {
+  if (scheduler->closed) {
+    g_autoptr(GError) error = stopping();
+    done(error, data);
+    return;
+  }
   AinLane *lane = lane_of(scheduler, model);
   Gathering *gathering = g_new0(Gathering, 1);
   gathering->left = n_devices + 1; /* so that it is not done before all were asked */

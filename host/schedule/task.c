@@ -125,6 +125,8 @@ AinTask *ain_task_new(AinModel *model, AinCall *call, guint64 max_array_bytes, G
     return NULL;
   }
   task->call = call;
+  task->column_order = request->column_order;
+  task->n_column_order = request->n_column_order;
   return task;
 }
 
@@ -190,10 +192,13 @@ gsize ain_task_size(const AinTask *task) {
 }
 
 gboolean ain_task_fill(const AinTask *task, guint32 index, void *dst, GError **error) {
-  const AinRequest *request = ain_call_request(task->call);
   guint32 first = task->first_row + index * task->step;
-  return ain_tsblock_to_tensor(&task->block, request->column_order, request->n_column_order, first,
-                               task->rows, task->model->dtype, AIN_NULLS_ZERO, dst, error);
+  gboolean good = ain_tsblock_to_tensor(&task->block, task->column_order, task->n_column_order, first,
+                                        task->rows, task->model->dtype, AIN_NULLS_ZERO, dst, error);
+  if (!good) {
+    g_prefix_error(error, "the input of model [%s] cannot be used: ", task->model->id);
+  }
+  return good;
 }
 
 /* --- the answer --- */
@@ -216,7 +221,7 @@ static gboolean check_declared(const AinTask *task, const AinJobResult *result, 
   return TRUE;
 }
 
-static gboolean check_result(const AinTask *task, const AinJobResult *result, GError **error) {
+gboolean ain_task_check_result(const AinTask *task, const AinJobResult *result, GError **error) {
   const AinModel *model = task->model;
   const AinRequest *request = ain_call_request(task->call);
   if (result->rows == 0 || result->columns == 0) {
@@ -353,7 +358,7 @@ gboolean ain_task_take_results(AinTask *task, guint32 first, guint32 count, cons
     task->out_columns = result->columns;
     task->result_dtype = result->dtype;
   }
-  if (!check_result(task, result, &error)
+  if (!ain_task_check_result(task, result, &error)
       || (task->n_samples > 1 && !store_results(task, first, count, result, data, &error))) {
     ain_task_fail(task, error);
     return FALSE;

@@ -12,6 +12,8 @@ typedef struct {
   AinCall *source; /* whose frame the block lies in, when that caller went and another took over; else NULL */
   AinModel *model;
   AinTsBlock block;
+  const guint *column_order; /* of the request the block came with, as long as the task lives; or NULL */
+  guint n_column_order;
   guint32 rows; /* of one sample */
   guint32 columns;
   guint32 first_row; /* of the first sample */
@@ -27,9 +29,11 @@ typedef struct {
   AinDType result_dtype;
   guint in_flight; /* jobs that hold samples of it; kept by the lane */
   gboolean queued; /* in the lane's queue */
+  gboolean alone;  /* not to be batched: a batch with it failed */
   gboolean answered;
-  gboolean abandoned; /* its caller has gone */
-  gpointer lane;      /* the scheduler's */
+  gboolean abandoned;  /* its caller has gone */
+  gint64 abandoned_at; /* then */
+  gpointer lane;       /* the scheduler's */
 } AinTask;
 
 /* Parses and checks; takes the call's reference on success only. Errors: MALFORMED, TOO_LARGE, INVALID. */
@@ -52,6 +56,9 @@ gsize ain_task_size(const AinTask *task);
 
 /* Decodes sample `index` into dst, an array [rows][columns] of the model's element type. Any thread. */
 gboolean ain_task_fill(const AinTask *task, guint32 index, void *dst, GError **error);
+
+/* Whether the result has the shape that the model and the request promise. Errors: MODEL_FAILED, INVALID. */
+gboolean ain_task_check_result(const AinTask *task, const AinJobResult *result, GError **error);
 
 /* Takes `count` results [count][rows][columns] at `data`, the samples from `first` on. When the last one is
  * there the call is answered, with a result or an error (task->answered). Returns FALSE when it was an error.

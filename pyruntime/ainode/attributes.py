@@ -4,6 +4,7 @@ A table is a list of attributes; each knows its default and what it allows. Noth
 read by a small parser of their own. Every refusal names the attribute, what is allowed and what was given.
 """
 
+import abc
 import dataclasses
 import json
 import math
@@ -35,7 +36,7 @@ def _show(text: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
-class Attribute:
+class Attribute(abc.ABC):
     """One attribute: name, value when it is not given, and whether the text `none` is a value too."""
 
     name: str
@@ -43,13 +44,13 @@ class Attribute:
     optional: bool = False
     later: Any = _SAME  # default since 2.0.8, where it differs
 
+    @abc.abstractmethod
     def allowed(self) -> str:
         """What a text may be, as the object of "expect"."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def value_of(self, text: str) -> Any:
         """The value; ValueError when the text is not allowed."""
-        raise NotImplementedError
 
     def parse(self, text: str) -> Any:
         """The value of a text from SQL."""
@@ -179,7 +180,8 @@ class Numbers(Attribute):
         """See Attribute."""
         kind = "whole numbers" if self.whole else "numbers"
         count = f"{self.length} " if self.length else ""
-        return f"a list of {count}{kind} between {self.low:g} and {self.high:g}, such as (1, 0, 0)"
+        example = ", ".join("1" + "0" * (max(self.length, 3) - 1))
+        return f"a list of {count}{kind} between {self.low:g} and {self.high:g}, such as ({example})"
 
     def value_of(self, text: str) -> tuple[Any, ...]:
         """See Attribute."""

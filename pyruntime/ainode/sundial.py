@@ -20,9 +20,9 @@ from ainode.transformer import (
     Config,
     Decoder,
     ceiling,
-    choose_threads,
     make_model,
     read_config,
+    set_threads,
     take_linear,
     take_pair,
 )
@@ -42,6 +42,7 @@ _REVIN_EPSILON = 1e-5
 _FLOW_EPSILON = 1e-6
 _TIME_WIDTH = 256
 _PROBE_ROWS = 672
+_PROBE_STEPS = 5
 
 _Linear = tuple[torch.Tensor, torch.Tensor]
 
@@ -97,14 +98,14 @@ class _Flow:
         a = functional.layer_norm(a, a.shape[-1:], eps=_FLOW_EPSILON) * (1 + scale) + shift
         return functional.linear(a, *self.output)
 
-    def __call__(self, states: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+    def __call__(self, states: torch.Tensor, noise: torch.Tensor, steps: Optional[int] = None) -> torch.Tensor:
         """states [n, hidden], noise [samples, out] -> [n, samples, out]. Every series gets the same noise, so that
-        an answer does not depend on what is computed beside it."""
+        an answer does not depend on what is computed beside it. steps: stop earlier, to measure."""
         series, samples = states.shape[0], noise.shape[0]
         condition = functional.linear(states, *self.condition).repeat_interleave(samples, dim=0)
         start = noise.repeat(series, 1)
         x = start
-        for step in range(self.steps):
+        for step in range(min(self.steps, steps or self.steps)):
             x = x + (self._target(x, condition + self.times[step]) - start) / self.steps
         return x.unflatten(0, (series, samples))
 
@@ -133,6 +134,12 @@ class Sundial:
         patches = torch.cat((padded.unflatten(-1, shape), mask.unflatten(-1, shape)), dim=-1)
         inner = functional.silu(functional.linear(patches, *self.embed_hidden))
         return functional.linear(inner, *self.embed_output) + functional.linear(patches, *self.embed_residual)
+
+    def probe(self) -> None:
+        """A piece of the work of a request: all of the decoder, a tenth of the flow."""
+        rows = ceiling(_PROBE_ROWS, self.config.patch) * self.config.patch
+        states = self.decoder(self._embed(torch.linspace(-1, 1, rows, device=self.decoder.device)[None]), [])[:, -1]
+        self.flow(states, torch.zeros(DEFAULT_SAMPLES, self.config.outputs[0], device=states.device), _PROBE_STEPS)
 
     def _sample(self, values: torch.Tensor, length: int, samples: int, generator: torch.Generator) -> torch.Tensor:
         """In normalised space: [n, rows] -> [n, samples, length]. When a step's forecast is too short, its median over
@@ -178,10 +185,8 @@ def load(spec: Spec) -> Model:
     """Loads spec.directory. ModelError says what is wrong with the files."""
     network = Sundial(spec.directory, place(spec))
     patch = network.config.patch
-    device = network.decoder.device
-    probe = torch.linspace(-1, 1, ceiling(_PROBE_ROWS, patch) * patch, dtype=torch.float32, device=device)[None]
     with torch.inference_mode():
-        choose_threads(device, lambda: network.decoder(network._embed(probe), []))
+        findings = set_threads(spec, network.decoder.device, network.probe)
 
     def generate(series: torch.Tensor, length: int, attributes: Attributes) -> torch.Tensor:
         samples, seed = attributes["num_samples"], attributes["seed"]
@@ -190,4 +195,4 @@ def load(spec: Spec) -> Model:
             return torch.quantile(forecasts, attributes["quantile"], dim=1)
         return forecasts.mean(dim=1)
 
-    return make_model(spec, TABLE, patch, generate)
+    return make_model(spec, TABLE, patch, generate, findings)

@@ -12,7 +12,7 @@ from ainode.attributes import Attributes, Boolean
 from ainode.model import Model, Spec
 from ainode.safetensors import Weights
 from ainode.torchscript import place
-from ainode.transformer import CPU, Cache, Config, Decoder, choose_threads, make_model, read_config
+from ainode.transformer import CPU, Cache, Config, Decoder, make_model, read_config, set_threads
 
 TABLE = (Boolean("revin", True),)
 
@@ -77,9 +77,9 @@ def load(spec: Spec) -> Model:
     network = TimerXl(spec.directory, place(spec))
     probe = torch.linspace(-1, 1, _PROBE_TOKENS * network.config.patch, dtype=torch.float64)[None]
     with torch.inference_mode():
-        choose_threads(network.decoder.device, lambda: network.generate(probe, network.config.outputs[0]))
+        findings = set_threads(spec, network.decoder.device, lambda: network.generate(probe, network.config.outputs[0]))
 
     def generate(series: torch.Tensor, length: int, attributes: Attributes) -> torch.Tensor:
         return network.generate(series, length, attributes["revin"])
 
-    return make_model(spec, TABLE, network.config.patch, generate)
+    return make_model(spec, TABLE, network.config.patch, generate, findings)

@@ -1,8 +1,9 @@
 """User models in the TorchScript convention: `model.pt`, called with one tensor [batch, rows, columns]."""
 
+import contextlib
 import os
 import re
-from typing import Any, Callable, ContextManager, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 import torch
@@ -92,7 +93,7 @@ def load(spec: Spec) -> Model:
         del options, output_length
         return as_batch(to_numpy(forward(from_numpy(array).to(device))), len(array))
 
-    def session() -> ContextManager[Any]:
+    def session() -> contextlib.AbstractContextManager[Any]:
         return torch.inference_mode()
 
     return Model(call if device.type == "cpu" else call_on_device, session)

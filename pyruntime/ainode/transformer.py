@@ -33,6 +33,26 @@ def _whole(path: str, fields: dict[str, Any], name: str, default: Optional[int],
     return value
 
 
+def _attend_plainly(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: Optional[torch.Tensor]
+) -> torch.Tensor:
+    """Attention for torch before 2.0: softmax(Q K^T / sqrt(d)) V; causal without a mask, which is True where seen."""
+    scores = queries @ keys.transpose(-2, -1) / math.sqrt(queries.shape[-1])
+    if mask is None:
+        mask = torch.ones(scores.shape[-2:], dtype=torch.bool, device=scores.device).tril()
+    scores = scores.masked_fill(~mask, -math.inf) if mask.dtype == torch.bool else scores + mask
+    return torch.softmax(scores, dim=-1) @ values
+
+
+def _attend(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, mask: Optional[torch.Tensor]
+) -> torch.Tensor:
+    """Attention [batch, heads, queries, head]: PyTorch's own where it has one (2.0 and later)."""
+    if not hasattr(functional, "scaled_dot_product_attention"):
+        return _attend_plainly(queries, keys, values, mask)
+    return functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=mask is None)
+
+
 @dataclasses.dataclass(frozen=True)
 class Config:
     """What of config.json decides the shape of the network."""
@@ -177,7 +197,7 @@ class Decoder:
             cache[index] = (keys, values)
         else:
             cache.append((keys, values))
-        mixed = functional.scaled_dot_product_attention(queries, keys, values, attn_mask=mask, is_causal=mask is None)
+        mixed = _attend(queries, keys, values, mask)
         return functional.linear(mixed.transpose(1, 2).flatten(2), layer.out)
 
     def __call__(self, x: torch.Tensor, cache: Cache) -> torch.Tensor:
@@ -218,29 +238,34 @@ def take_pair(weights: Weights, name: str, size: int) -> tuple[torch.Tensor, tor
     return weights.take(f"{name}.weight", size), weights.take(f"{name}.bias", size)
 
 
-def choose_threads(device: torch.device, work: Callable[[], Any]) -> int:
-    """Sets torch's threads to all processors when that makes `work` clearly faster than one thread; returns them."""
-    several = min(len(os.sched_getaffinity(0)), 16)
-    torch.set_num_threads(1)
-    if several == 1 or device.type != "cpu":
-        return 1
+def _measure(work: Callable[[], Any], threads: int) -> float:
+    torch.set_num_threads(threads)
+    work()  # pages and pools
+    begun = time.perf_counter()
     work()
+    return time.perf_counter() - begun
 
-    def measure(threads: int) -> float:
-        torch.set_num_threads(threads)
-        work()
-        begun = time.perf_counter()
-        work()
-        return time.perf_counter() - begun
 
-    alone, together = measure(1), measure(several)
-    chosen = several if alone >= _GAIN * together else 1
+def set_threads(spec: Spec, device: torch.device, work: Callable[[], Any]) -> str:
+    """Sets torch's threads; returns the findings of a proof, which tries whether all processors make `work` clearly
+    faster than one. Later loads take what was found then."""
+    if not spec.prove:
+        torch.set_num_threads(max(spec.threads, 1))
+        return ""
+    chosen = 1
+    several = min(len(os.sched_getaffinity(0)), 16)
+    if several > 1 and device.type == "cpu" and _measure(work, 1) >= _GAIN * _measure(work, several):
+        chosen = several
     torch.set_num_threads(chosen)
-    return chosen
+    return f"threads={chosen}"
 
 
 def make_model(
-    spec: Spec, table: Table, shortest: int, generate: Callable[[torch.Tensor, int, Attributes], torch.Tensor]
+    spec: Spec,
+    table: Table,
+    shortest: int,
+    generate: Callable[[torch.Tensor, int, Attributes], torch.Tensor],
+    findings: str,
 ) -> Model:
     """A model around generate(series [n, rows] in float64, length, attributes) -> [n, length] in float64."""
 
@@ -259,7 +284,7 @@ def make_model(
         result = torch.cat([generate(part, length, attributes) for part in parts])
         return result.reshape(batch, columns, length).transpose(1, 2).numpy()
 
-    return Model(call, torch.inference_mode)
+    return Model(call, torch.inference_mode, findings)
 
 
 def ceiling(value: int, unit: int) -> int:

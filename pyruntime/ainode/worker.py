@@ -3,15 +3,15 @@
 import importlib
 import json
 import resource
-from typing import Any, Callable, Dict, Optional
-
-import numpy as np
+from typing import Any, Callable, Optional
 
 import _ainode
+import numpy as np
+
 from ainode.model import Model, ModelError, Spec, describe, print_traceback
 
 #: Kind of model (host: ain_model_kind_name) -> module with load(spec) -> Model. Imported when needed.
-LOADERS: Dict[str, str] = {
+LOADERS: dict[str, str] = {
     "torchscript": "ainode.torchscript",
     "statistical": "ainode.statistical",
     "timer": "ainode.timer_xl",
@@ -63,8 +63,8 @@ def run() -> None:
             if " no " in applied:
                 print(f"the sandbox is incomplete: {applied}", flush=True)
         model = load_model(spec)
-        findings = ""
-        if spec.prove:
+        findings = model.findings
+        if spec.prove and not findings:
             from ainode import proof
 
             findings = proof.prove(spec, model)

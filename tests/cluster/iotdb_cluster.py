@@ -220,7 +220,8 @@ def process_start(pid: int) -> int | None:
     return None if fields[0] == "Z" else int(fields[19])
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """For preexec_fn: the child ends when the thread that started it does."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
@@ -355,7 +356,7 @@ class Cluster:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if tied else None,
+                preexec_fn=die_with_parent if tied else None,
             )
         self._children.append(child)
         self.pids[role] = [child.pid, process_start(child.pid) or 0]

@@ -111,7 +111,7 @@ def test_generate_time(cluster: Cluster, make: Make) -> None:
 def test_bad_window_is_a_sentence(cluster: Cluster, make: Make, node: Installation) -> None:
     with refused("400", "96"):
         infer(cluster, make("identity"), options=", window=count(400, 1)")
-    assert node.status(cluster) == "Running"
+    node.expect_running(cluster)
 
 
 @pytest.mark.parametrize("name", ["_hidden", "a", "x" * 65])
@@ -160,7 +160,7 @@ def leaves_nothing(cluster: Cluster, node: Installation, name: str, uri: str, *w
         staging = node.models_dir / ".staging"
         assert not staging.exists() or not list(staging.iterdir()), "a failed registration left its staging"
         assert model_states(cluster).get(name, "gone").upper() in ("GONE", "UNAVAILABLE", "INACTIVE")
-        assert node.status(cluster) == "Running"
+        node.expect_running(cluster)
     finally:
         drop_quietly(cluster, name)
 
@@ -306,7 +306,7 @@ def test_wrong_number_of_columns(cluster: Cluster, make: Make, node: Installatio
     name = make("identity")
     with refused():
         cluster.query(f'CALL INFERENCE({name}, "select s0 from root.t.f where time < 96000")')
-    assert node.status(cluster) == "Running"
+    node.expect_running(cluster)
 
 
 @pytest.mark.releases("2.0.5")
@@ -325,7 +325,7 @@ def test_unknown_model(cluster: Cluster, node: Installation) -> None:
 def test_text_columns_are_refused(cluster: Cluster, make: Make, node: Installation) -> None:
     with refused():
         infer(cluster, make("identity"), "root.t.t")
-    assert node.status(cluster) == "Running"
+    node.expect_running(cluster)
 
 
 def test_nan_and_infinity_come_through(cluster: Cluster, make: Make) -> None:

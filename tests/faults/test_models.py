@@ -12,6 +12,7 @@ import pytest
 from caller import Caller, Refused
 from node import Make, Node, Start
 from processes import wait_until
+from tsblock import encode
 from values import check_alive, harmful, series
 
 INTERNAL = 1510
@@ -196,3 +197,24 @@ def test_worker_inherits_nothing(node: Node, caller: Caller, make: Make) -> None
     foreign = {fd: what for fd, what in found.items() if int(fd) > 7 and not what.startswith("/")}
     assert not foreign, found
     assert not [what for what in found.values() if "log_ainode" in what], found
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [("raises", "had enough"), ("wrong_shape", "192 rows"), ("wrong_columns", "3 columns")]
+)
+def test_batch_companions_do_not_pay(node: Node, caller: Caller, make: Make, name: str, words: str) -> None:
+    """Requests that run together with one that the model cannot stand are answered all the same."""
+    model = make(name)
+    check_alive(caller, model)
+    for bad in (1, 4, 7):
+        frames = b""
+        for index in range(8):
+            block = encode(harmful() if index == bad else series(index))
+            frames += caller.encode("inference", caller.types.TInferenceReq(modelId=model, dataset=block))
+        caller.connection.sendall(frames)  # at once, so that they wait together
+        for index in range(8):
+            if index == bad:
+                with pytest.raises(Refused, match=words):
+                    caller.answer()
+            else:
+                assert np.array_equal(caller.answer()[0], series(index))

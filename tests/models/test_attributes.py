@@ -19,6 +19,7 @@ from ainode.attributes import (
     table_rows,
 )
 from ainode.model import ModelError
+from conftest import HERE
 
 GOOD = [
     (Integer("k", 10, low=1, high=50), "50", 50),
@@ -126,3 +127,11 @@ def test_the_misspelt_word_of_old_releases() -> None:
 def test_options_must_be_texts() -> None:
     with pytest.raises(ModelError, match="names with texts"):
         Attributes("arima", TABLES["arima"], json.dumps({"maxiter": 3}))
+
+
+@pytest.mark.parametrize("model", sorted(TABLES))
+def test_the_manual_lists_every_attribute(model: str) -> None:
+    manual = (HERE.parent.parent / "docs" / "MODELS.md").read_text()
+    section = manual.split(f"\n### {model}\n")[1].split("\n### ")[0]
+    for name, default, allowed in table_rows(TABLES[model]):
+        assert f"| `{name}` | {default} | {allowed} |\n" in section

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import shutil
 import struct
 from collections.abc import Callable, Iterator
@@ -317,6 +319,20 @@ def test_tensors_at_odd_places(tmp_path: Path) -> None:
     text += b" " * ((1 - len(text)) % 4)
     (tmp_path / "w").write_bytes(struct.pack("<Q", len(text)) + text + struct.pack("<f", 2.5))
     assert open_tensors(str(tmp_path / "w"))["w"].tolist() == [2.5]
+
+
+@pytest.mark.parametrize("name", sorted(LOADERS))
+def test_a_proof_finds_the_number_of_threads(name: str) -> None:
+    loader, kind = LOADERS[name]
+    before = torch.get_num_threads()
+    spec = make_spec(kind, name, str(GOLDEN / name))
+    found = loader(dataclasses.replace(spec, prove=True)).findings
+    assert found in {f"threads={count}" for count in (1, len(os.sched_getaffinity(0)), 16)}
+    assert loader(dataclasses.replace(spec, threads=2)).findings == ""
+    assert torch.get_num_threads() == 2
+    assert loader(spec).findings == ""
+    assert torch.get_num_threads() == 1
+    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("name", sorted(LOADERS))

@@ -83,8 +83,9 @@ class Node:
         return {
             **os.environ,
             name: value,
-            "ASAN_OPTIONS": "detect_leaks=1:exitcode=66",
+            "ASAN_OPTIONS": "detect_leaks=1:exitcode=66:fast_unwind_on_malloc=0",
             "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1:exitcode=66",
+            "G_SLICE": "always-malloc",  # GLib's own caches are not seen through
             "TSAN_OPTIONS": ":".join(f"{key}={text}" for key, text in options.items()),
             **self.settings,
         }
@@ -207,8 +208,9 @@ class Node:
     def complaints(self) -> str:
         """What should not have been logged since the last look: sanitizer reports, unannounced warnings, other text."""
         text = self.new_log()
-        if SANITIZER_REPORT.search(text):
-            return text[-20000:]
+        report = SANITIZER_REPORT.search(text)
+        if report:
+            return text[max(0, report.start() - 100) : report.start() + 8000]
         bad = []
         for line in text.splitlines():
             match = LOG_LINE.match(line)
@@ -240,6 +242,7 @@ class Node:
 
     def assert_running(self, since: float, within: float = 2) -> None:
         """Every heartbeat since then was answered in time with Running, and there were some."""
+        within *= 10 if self.build.name in ("asan", "tsan") else 1
         wait_until(lambda: bool(self.beats(since)), 10, "a heartbeat was sent")
         for beat in self.beats(since):
             assert beat.error is None and beat.echoed, beat

@@ -14,7 +14,7 @@
   "stl_forecaster:active gaussian_hmm:active gmm_hmm:active stray:active "
 #define LIST(rest) STATISTICAL rest
 /* The promise is two seconds; a loaded machine under a sanitizer gets more. */
-#define PATIENCE_US (20 * G_USEC_PER_SEC)
+#define PATIENCE_US ((gint64)20 * G_USEC_PER_SEC)
 
 static void begin(gpointer data) {
   Fixture *f = data;

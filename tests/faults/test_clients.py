@@ -1,0 +1,275 @@
+"""Clients that go away, come back, ask for too much, or all at once."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from caller import Refused
+from node import Make, Node, Start
+from processes import wait_until
+from values import Workload, check_alive, harmful, series
+
+
+def test_worker_is_freed_when_the_client_goes(start_node: Start, models: Path) -> None:
+    """After the grace, and not before; the next client is answered then."""
+    node = start_node(AIN_ORPHAN_GRACE_MS="1000", AIN_INFERENCE_TIMEOUT_MS="0")
+    with node.call() as caller:
+        caller.register("loops", (models / "never_returns").as_uri())
+        check_alive(caller, "loops")
+        leaving = node.call()
+        leaving.ask("loops", harmful())
+        time.sleep(0.3)
+        gone = time.monotonic()
+        leaving.close()
+        check_alive(caller, "loops")
+        took = time.monotonic() - gone
+        assert 0.9 < took < 3, took
+        caller.drop("loops")
+
+
+def test_every_orphan_has_its_own_grace(start_node: Start, models: Path) -> None:
+    """A second client that goes shortly before the first one's grace ends still has its own."""
+    node = start_node(AIN_ORPHAN_GRACE_MS="1500", AIN_INFERENCE_TIMEOUT_MS="0")
+    with node.call() as caller:
+        caller.register("works", (models / "works").as_uri())
+        workload = Workload(caller, "works")
+        first, second = node.call(), node.call()
+        first.ask("works", workload.block(1.0))
+        time.sleep(0.1)
+        first.close()  # its run ends by itself within the grace
+        second.ask("works", workload.block(2.0))
+        time.sleep(1.2)
+        left = time.monotonic()
+        second.close()
+        time.sleep(0.9)  # the first one's grace is over now, the second one's is not
+        assert "nobody waits" not in node.log()
+        check_alive(caller, "works")
+        assert time.monotonic() - left < 4
+        caller.drop("works")
+
+
+def test_clients_that_leave_do_not_make_a_model_fail(start_node: Start, models: Path) -> None:
+    """However many in a row: it is not the model that misbehaves."""
+    node = start_node(AIN_ORPHAN_GRACE_MS="100", AIN_INFERENCE_TIMEOUT_MS="0")
+    with node.call() as caller:
+        caller.register("loops", (models / "never_returns").as_uri())
+        for seen in range(1, 11):
+            leaving = node.call()
+            leaving.ask("loops", harmful(1e6 + 1000 * seen))
+            time.sleep(0.15)
+            leaving.close()
+            wait_until(lambda wanted=seen: node.log().count("nobody waits") >= wanted, 20, "the orphan is ended")
+        started = time.monotonic()
+        check_alive(caller, "loops")
+        assert time.monotonic() - started < 2
+        caller.drop("loops")
+
+
+def test_waiting_requests_go_with_their_client(start_node: Start, models: Path) -> None:
+    """What has not begun is dropped at once: the model never sees it."""
+    node = start_node()
+    with node.call() as caller:
+        caller.register("works", (models / "works").as_uri())
+        workload = Workload(caller, "works")
+        caller.ask("works", workload.block(1.5))
+        time.sleep(0.2)
+        leaving = [node.call() for _ in range(20)]
+        for index, client in enumerate(leaving):
+            client.ask("works", workload.block(1.0 + index * 0.01))
+        time.sleep(0.3)
+        for client in leaving:
+            client.close()
+        started = time.monotonic()
+        assert caller.answer()[0].shape == (96, 2)
+        check_alive(caller, "works")
+        # One of them may have been in the worker's second slot; twenty would take twenty seconds.
+        assert time.monotonic() - started < 6
+        caller.drop("works")
+
+
+def test_request_sent_again_takes_over(start_node: Start, models: Path) -> None:
+    """A DataNode that gave up and asks again gets the first computation's answer: the model ran once."""
+    node = start_node(AIN_ORPHAN_GRACE_MS="5000")
+    with node.call() as caller:
+        caller.register("works", (models / "works").as_uri())
+        workload = Workload(caller, "works")
+        check_alive(caller, "works")
+        block = workload.block(2.5)
+        for _ in range(3):
+            with node.call() as impatient:
+                impatient.ask("works", block)
+                time.sleep(0.6)
+        time.monotonic()
+        with node.call() as patient:
+            assert patient.infer("works", block).shape == (96, 2)
+        # Finished while nobody listened: kept for a moment.
+        quick = workload.block(0.3)
+        with node.call() as impatient:
+            impatient.ask("works", quick)
+            time.sleep(0.1)
+        time.sleep(1.0)
+        with node.call() as patient:
+            assert patient.infer("works", quick).shape == (96, 2)
+        caller.drop("works")
+    node.stop()
+    totals = re.search(r"totals: (\d+) requests answered, (\d+) refused or failed, (\d+) model runs", node.log())
+    assert totals and int(totals[3]) == Workload.RUNS + 1 + 2, totals and totals[0]
+
+
+def test_queue_over_its_bound_answers_at_once(node: Node, make: Make) -> None:
+    """Eight wait (ain_queue_max_requests); the ninth is told so without waiting."""
+    model = make("works")
+    with node.call() as caller:
+        workload = Workload(caller, model)
+        clients = [node.call() for _ in range(16)]
+        since = time.monotonic()
+        caller.ask(model, workload.block(2))
+        time.sleep(0.3)
+        for index, client in enumerate(clients):
+            client.ask(model, series(index))
+        refused = []
+        for client in clients[10:]:
+            with pytest.raises(Refused) as caught:
+                client.answer()
+            refused.append(caught.value.message)
+        assert time.monotonic() - since < 1.5, "the refusals waited for the model"
+        for part in (model, "8 requests waiting", "ain_queue_max_requests", "try again"):
+            assert all(part in message for message in refused), refused[0]
+        assert caller.answer()[0].shape == (96, 2)
+        answered = 0
+        for index, client in enumerate(clients[:10]):
+            try:
+                assert np.array_equal(client.answer()[0], series(index))
+                answered += 1
+            except Refused as refusal:
+                assert "8 requests waiting" in refusal.message
+        assert answered >= 8
+        for client in clients:
+            client.close()
+
+
+def test_queue_bound_in_bytes(start_node: Start, models: Path) -> None:
+    """Likewise for ain_queue_max_bytes."""
+    node = start_node(AIN_QUEUE_MAX_BYTES=str(1 << 20))
+    with node.call() as caller:
+        caller.register("works", (models / "works").as_uri())
+        workload = Workload(caller, "works")
+        clients = [node.call() for _ in range(8)]
+        caller.ask("works", workload.block(1.5))
+        time.sleep(0.3)
+        large = np.zeros((20_000, 2), np.float32)  # 320 KB on the wire
+        for client in clients:
+            client.ask("works", large)
+        outcomes = []
+        for client in clients:
+            try:
+                outcomes.append(client.answer()[0].shape == (20_000, 2))
+            except Refused as refused:
+                assert "ain_queue_max_bytes" in refused.message
+                outcomes.append(None)
+            client.close()
+        assert None in outcomes and outcomes.count(True) >= 3, outcomes
+        assert caller.answer()[0].shape == (96, 2)
+        caller.drop("works")
+
+
+def test_drop_while_it_runs(node: Node, make: Make) -> None:
+    """The running request ends well or with a sentence; those that wait are told; the files go."""
+    model = make("works")
+    with node.call() as caller, node.call() as waiting, node.call() as other:
+        workload = Workload(caller, model)
+        caller.ask(model, workload.block(2))
+        time.sleep(0.2)
+        for _ in range(6):
+            waiting.ask(model, series())
+        time.sleep(0.2)
+        since = time.monotonic()
+        other.drop(model)
+        assert time.monotonic() - since < 1.5, "the drop waited for the request"
+        with pytest.raises(Refused, match="there is no model"):
+            other.infer(model, series())
+        outcomes = set()
+        for _ in range(6):
+            try:
+                outcomes.add(waiting.answer()[0].shape)
+            except Refused as refused:
+                outcomes.add(refused.message)
+        assert f"model [{model}] was dropped" in outcomes, outcomes
+        assert caller.answer()[0].shape == (96, 2)
+        wait_until(lambda: not (node.home / "data/ainode/models" / model).exists(), 5, "the files are gone")
+
+
+def test_drop_and_register_while_clients_go_on(node: Node, make: Make, models: Path) -> None:
+    """Replaced twenty times under load: every answer belongs to the model that the id meant then."""
+    model = make("identity")
+    stop = threading.Event()
+    wrong: list[str] = []
+    answered = [0, 0]
+
+    def client(index: int) -> None:
+        with node.call() as caller:
+            seed = index * 1000
+            while not stop.is_set():
+                seed += 1
+                try:
+                    found = caller.infer(model, series(seed))
+                except Refused as refused:
+                    if not re.search(r"was dropped|there is no model|still being registered|unloaded", refused.message):
+                        wrong.append(refused.message)
+                    continue
+                if np.array_equal(found, series(seed)):
+                    answered[0] += 1
+                elif np.array_equal(found, series(seed) * 2):
+                    answered[1] += 1
+                else:
+                    wrong.append(f"seed {seed} got another answer")
+
+    threads = [threading.Thread(target=client, args=(index,)) for index in range(6)]
+    for thread in threads:
+        thread.start()
+    since = time.monotonic()
+    with node.call() as caller:
+        for round_number in range(20):
+            caller.drop(model)
+            caller.register(model, (models / ("writes_input" if round_number % 2 == 0 else "identity")).as_uri())
+            time.sleep(0.05)
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+    assert not wrong, wrong[0]
+    assert min(answered) > 20, answered
+    node.assert_running(since)
+
+
+def test_unload_under_load_is_answered(node: Node, make: Make) -> None:
+    """LOAD and UNLOAD while requests come without a pause, which start the model again at once."""
+    model = make("identity")
+    stop = threading.Event()
+    wrong: list[str] = []
+
+    def client(index: int) -> None:
+        with node.call() as caller:
+            while not stop.is_set():
+                try:
+                    check_alive(caller, model)
+                except (Refused, AssertionError) as error:
+                    wrong.append(str(error))
+
+    threads = [threading.Thread(target=client, args=(index,)) for index in range(4)]
+    for thread in threads:
+        thread.start()
+    with node.call("H", timeout=10) as caller:
+        types = caller.types
+        for _ in range(10):
+            loaded = caller.call("loadModel", types.TLoadModelReq(existingModelId=model, deviceIdList=["cpu"]))
+            assert loaded.code == 200, loaded
+            caller.call("unloadModel", types.TUnloadModelReq(modelId=model, deviceIdList=["cpu"]))
+    stop.set()
+    for thread in threads:
+        thread.join(20)
+    assert not wrong, wrong[0]
