@@ -326,7 +326,8 @@ def speed_rows(table: Table, f: Figures) -> None:
     for clients in CLIENTS[:-1]:
         name = f"{clients} clients /s"
         ratios = quotient(f[f"ours {name}"], f[f"official {name}"])
-        table.row(f"{clients} client{"s" if clients > 1 else ""}, replies/s", shown(f[f"ours {name}"]), shown(f[f"official {name}"]), "–",
+        who = "1 client" if clients == 1 else f"{clients} clients"
+        table.row(f"{who}, replies/s", shown(f[f"ours {name}"]), shown(f[f"official {name}"]), "–",
                   shown(ratios, 1) + "x", None)  # fmt: skip
     official = f"{shown(f['official 16 clients /s'])}; {shown(f['official 16 clients unserved'])} clients never served"
     rates = f["ours 16 clients /s"]
