@@ -1,10 +1,11 @@
-# Libraries of the host, as interface targets ain_dep_glib, ain_dep_thrift and ain_dep_yaml.
+# Libraries of the host, as interface targets ain_dep_glib, ain_dep_thrift, ain_dep_yaml and ain_dep_jansson.
 # Static by default: the package then runs where their packages are absent (the licence side: docs/DEPENDENCIES.md).
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
 pkg_check_modules(GLIB REQUIRED glib-2.0>=2.66 gobject-2.0)
 pkg_check_modules(THRIFT REQUIRED thrift_c_glib>=0.17)
 pkg_check_modules(YAML REQUIRED yaml-0.1)
+pkg_check_modules(JANSSON REQUIRED jansson>=2.13)
 find_program(THRIFT_COMPILER thrift REQUIRED)
 
 function(ain_dependency name prefix)
@@ -27,3 +28,4 @@ ain_dependency(ain_dep_glib GLIB gobject-2.0 glib-2.0 pcre2-8 ffi)
 ain_dependency(ain_dep_thrift THRIFT thrift_c_glib)
 target_link_libraries(ain_dep_thrift INTERFACE ain_dep_glib z)
 ain_dependency(ain_dep_yaml YAML yaml)
+ain_dependency(ain_dep_jansson JANSSON jansson)

@@ -30,12 +30,12 @@
 #define MAX_CONNECTIONS 20000
 #define SPARE_DESCRIPTORS 2000 /* for everything else */
 #define MAX_IN_FLIGHT 64
-#define FRAME_TIMEOUT_US (60 * G_USEC_PER_SEC)
+#define FRAME_TIMEOUT_US (G_GINT64_CONSTANT(60) * G_USEC_PER_SEC)
 /* DataNodes keep pooled connections idle for a minute, later releases forget some for ever. */
-#define IDLE_TIMEOUT_US (600 * G_USEC_PER_SEC)
-#define DRAIN_LOOK_US (20 * 1000)
+#define IDLE_TIMEOUT_US (G_GINT64_CONSTANT(600) * G_USEC_PER_SEC)
+#define DRAIN_LOOK_US (G_GINT64_CONSTANT(20) * 1000)
 /* So long a stopping node waits for one more heartbeat, which tells the cluster that it is going. */
-#define FAREWELL_US (1500 * 1000)
+#define FAREWELL_US (G_GINT64_CONSTANT(1500) * 1000)
 
 typedef struct {
   const AinAppOptions *options;
@@ -276,6 +276,7 @@ static gboolean start_runtime(App *app, GError **error) {
     .python = app->interpreter->executable,
     .libpython = app->interpreter->libpython,
     .fork = g_str_equal(app->config->worker_start_method, "fork"),
+    .prototype_idle_us = app->config->prototype_idle_s * G_USEC_PER_SEC,
     .sandbox = g_str_equal(app->config->worker_sandbox, "on"),
     .read_paths = app->config->worker_read_paths,
   };
@@ -287,6 +288,22 @@ static gboolean start_runtime(App *app, GError **error) {
   return TRUE;
 }
 
+/* Where 2.0.5 and where later releases keep them, unless the configuration names another folder first. */
+static void watch_weights(App *app) {
+  const char *given = app->config->builtin_models_dir;
+  g_autofree char *early = g_build_filename(app->config->models_dir, "weights", NULL);
+  g_autofree char *later = g_build_filename(app->config->models_dir, "builtin", NULL);
+  const char *directories[4] = { given };
+  guint n = 1;
+  if (!g_str_equal(early, given)) {
+    directories[n++] = early;
+  }
+  if (!g_str_equal(later, given)) {
+    directories[n++] = later;
+  }
+  ain_registry_watch_weights(app->registry, directories);
+}
+
 static gboolean start_models(App *app, GError **error) {
   AinSchedulerConfig config = {
     .queue_max_requests = (guint)app->config->queue_max_requests,
@@ -294,6 +311,7 @@ static gboolean start_models(App *app, GError **error) {
     .inference_timeout_us = app->config->inference_timeout_ms * 1000,
     .orphan_grace_us = app->config->orphan_grace_ms * 1000,
     .worker_memory_bytes = app->config->worker_memory_bytes,
+    .official_numbers = app->config->official_numbers,
     .batching = app->config->batching,
     .replicas = (guint)app->config->model_replicas,
     .max_batch_delay_us = app->config->max_batch_delay_us,
@@ -306,6 +324,8 @@ static gboolean start_models(App *app, GError **error) {
     return FALSE;
   }
   ain_registry_on_retire(app->registry, model_retired, app);
+  ain_registry_add_builtins(app->registry);
+  watch_weights(app);
   return TRUE;
 }
 

@@ -77,6 +77,9 @@ int ain_app_exit_code(const GError *error) {
     { AIN_ERROR_ENVIRONMENT, AIN_EXIT_ENVIRONMENT }, { AIN_ERROR_BUSY, AIN_EXIT_RUNNING },
     { AIN_ERROR_REJECTED, AIN_EXIT_REJECTED },
   };
+  if (error == NULL) {
+    return AIN_EXIT_OK;
+  }
   for (gsize i = 0; i < G_N_ELEMENTS(map); i++) {
     if (g_error_matches(error, AIN_ERROR, (int)map[i].code)) {
       return map[i].exit_code;
@@ -224,6 +227,11 @@ int ain_app_remove_command(AinAppOptions *options, int argc, char **argv) {
   g_autofree char *identity_file = g_build_filename(config->system_dir, "system.properties", NULL);
   gboolean own = id < 0 || id == own_id(identity_file);
   if (!ain_cluster_remove(config, id, &error)) {
+    if (own && g_error_matches(error, AIN_ERROR, AIN_ERROR_REJECTED)) {
+      /* Not done for the operator: the configuration may name the wrong cluster. */
+      g_prefix_error(&error, "if this node was removed by SQL, delete %s and the next start registers anew: ",
+                     identity_file);
+    }
     return fail(error);
   }
   if (own) {

@@ -13,7 +13,7 @@ gboolean ain_app_parse(AinAppOptions *options, const GOptionEntry *entries, cons
 void ain_app_find_home(AinAppOptions *options);
 void ain_app_options_clear(AinAppOptions *options);
 
-/* The exit code that stands for an error. */
+/* The exit code that stands for an error; NULL: an orderly end. */
 int ain_app_exit_code(const GError *error);
 
 /* Each prints its outcome and returns an AinExit. argv[0] is the command; options are those before it. */

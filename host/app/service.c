@@ -107,7 +107,7 @@ static gboolean list_model(const char *id, AinCategory category, AinModelState s
   }
   if (listing->wanted.data == NULL || ain_slice_equal(listing->wanted, id)) {
     AinModelRow row = { .id = id,
-                        .type = "", /* as the official node shows user models */
+                        .type = ain_registry_type_of(listing->service->parts.registry, id, listing->lower),
                         .category = category_text(category, listing->lower),
                         .state = state_text(state, listing->lower) };
     g_array_append_val(listing->rows, row);

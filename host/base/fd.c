@@ -114,6 +114,8 @@ static int remove_entry(const char *path, const struct stat *info, int type, str
 }
 
 gboolean ain_file_remove_tree(const char *path, GError **error) {
+  /* glibc's nftw is safe between threads unless it changes the current directory (FTW_CHDIR).
+   * NOLINTNEXTLINE(concurrency-mt-unsafe) */
   if (nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS) != 0 && errno != ENOENT) {
     ain_error_set_errno(error, AIN_ERROR_INTERNAL, errno, "cannot remove %s", path);
     return FALSE;

@@ -267,6 +267,17 @@ const AinKey ain_keys[] = {
     .doc = "1: requests that wait while a model is busy run together, for models that were proven to answer "
            "the same "
            "then (to about 1e-4). 0: every request runs alone, answers are equal to the last bit." },
+  { .name = "ain_official_numbers",
+    .type = AIN_VALUE_BOOLEAN,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "0",
+    .max = 1,
+    .since = OURS,
+    .offset = FIELD(official_numbers),
+    .doc =
+        "1: the statistical built-in models give the numbers of the official releases where those are off: "
+        "forecasts that begin with the fitted value of the last input row, holtwinters without a trend. "
+        "0: right ones (docs/COMPATIBILITY.md)." },
   { .name = "ain_max_batch_delay_us",
     .type = AIN_VALUE_INTEGER,
     .section = AIN_SECTION_INFERENCE,
@@ -297,6 +308,18 @@ const AinKey ain_keys[] = {
     .doc = "How a process that runs a model is made: fork, in milliseconds, from one that has imported "
            "PyTorch; or "
            "spawn, a fresh interpreter each, for libraries that do not survive a fork." },
+  { .name = "ain_prototype_idle_s",
+    .type = AIN_VALUE_INTEGER,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "0",
+    .min = 0,
+    .max = 31536000,
+    .unit = "seconds",
+    .since = OURS,
+    .offset = FIELD(prototype_idle_s),
+    .doc = "The process that holds the imported PyTorch ends after so long without a loaded model, and "
+           "starts again (2 s) "
+           "with the next request. 0: it stays." },
   { .name = "ain_worker_sandbox",
     .type = AIN_VALUE_CHOICE,
     .choices = "on|off",

@@ -118,7 +118,14 @@ static gboolean check_drop(const AinRegistry *registry, const char *id, GError *
   if (!ain_registry_check_id_text(id, strlen(id), error) || !ain_registry_check_room(registry, error)) {
     return FALSE;
   }
-  if (ain_registry_find(registry, id) == NULL) {
+  const AinEntry *entry = ain_registry_find(registry, id);
+  if (entry != NULL && entry->category == AIN_CATEGORY_FINE_TUNED) {
+    g_set_error(error, AIN_ERROR, AIN_ERROR_DROP_FAILED,
+                "the model %s was put in by hand: remove its folder %s and it is gone", shown,
+                entry->uri != NULL ? entry->uri : "");
+    return FALSE;
+  }
+  if (entry == NULL) {
     g_set_error(error, AIN_ERROR, AIN_ERROR_MODEL_NOT_FOUND,
                 "there is no model [%s]; SHOW MODELS lists those there are", shown);
     return FALSE;

@@ -25,17 +25,20 @@ typedef struct {
 } AinWaiter;
 
 typedef struct AinJob AinJob;
+typedef struct AinDropIn AinDropIn;
 
 /* One id. At most one job that changes it is under way: job. */
 typedef struct {
   char *id;
+  AinCategory category;
+  AinModelKind kind;
   AinModelState state;
   AinModel *model;   /* published, or NULL */
   char *uri;         /* where it came from, or NULL */
-  char *reason;      /* FAILED: why */
+  char *reason;      /* FAILED, INACTIVE: why */
   gint64 registered; /* wall clock, microseconds */
   gboolean stamped;
-  AinSourceStamp stamp; /* of the source when it was copied; when stamped */
+  AinSourceStamp stamp; /* of the source when it was copied; when stamped. Weights: of what was last tried */
   AinJob *job;
   GPtrArray *repeats; /* AinWaiter: registrations that wait for job or drop to end */
   GPtrArray *drops;   /* AinWaiter: drops that wait for job, or share the drop under way */
@@ -56,6 +59,7 @@ struct AinRegistry {
   guint waiting;      /* AinWaiter not yet answered */
   void (*retire)(AinModel *model, gpointer data);
   gpointer retire_data;
+  AinDropIn *drop_in; /* NULL: weights are not looked for */
 };
 
 AinEntry *ain_registry_entry_new(const char *id, AinModelState state);
@@ -63,6 +67,8 @@ void ain_registry_entry_free(gpointer entry);
 void ain_registry_add_entry(AinRegistry *registry, AinEntry *entry);
 AinEntry *ain_registry_find(const AinRegistry *registry, const char *id);
 void ain_registry_remove_entry(AinRegistry *registry, AinEntry *entry); /* frees it */
+/* Behind the built-ins and fine-tuned models there are. */
+void ain_registry_add_entry_first(AinRegistry *registry, AinEntry *entry);
 
 /* Fills the registry from disk. */
 gboolean ain_registry_scan(AinRegistry *registry, GError **error);
@@ -129,3 +135,9 @@ void ain_registry_dispatch_all(AinRegistry *registry, const char *id, GPtrArray 
 /* Begins the drop that entry->drops wait for, if any does. */
 void ain_registry_start_drop(AinRegistry *registry, AinEntry *entry);
 void ain_registry_retire(AinRegistry *registry, AinModel *model);
+
+/* --- weights that are dropped in -------------------------------------------------------------------------
+ */
+
+AinDropIn *ain_drop_in_new(AinRegistry *registry, const char *const *directories);
+void ain_drop_in_free(AinDropIn *drop_in); /* NULL is allowed */

@@ -5,6 +5,12 @@ const char *ain_model_kind_name(AinModelKind kind) {
   switch (kind) {
   case AIN_KIND_TORCHSCRIPT:
     return "torchscript";
+  case AIN_KIND_STATISTICAL:
+    return "statistical";
+  case AIN_KIND_TIMER:
+    return "timer";
+  case AIN_KIND_SUNDIAL:
+    return "sundial";
   }
   g_return_val_if_reached(NULL);
 }

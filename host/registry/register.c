@@ -62,6 +62,14 @@ void ain_registry_register(AinRegistry *registry, const char *id, const char *ur
     ain_registry_answer_later(registry, waiter, NULL, error);
     return;
   }
+  const AinEntry *entry = ain_registry_find(registry, id);
+  if (entry != NULL && entry->category != AIN_CATEGORY_USER) {
+    error = g_error_new(AIN_ERROR, AIN_ERROR_MODEL_EXISTS,
+                        "the model id %s is taken by the weights in %s; choose another id", id,
+                        entry->uri != NULL ? entry->uri : "the weights folder");
+    ain_registry_answer_later(registry, waiter, NULL, error);
+    return;
+  }
   ain_registry_dispatch(registry, id, waiter);
 }
 

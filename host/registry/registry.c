@@ -1,6 +1,7 @@
 /* Entries, look-up and listing, and those who wait for something. */
 #include "base/error.h"
 #include "base/fd.h"
+#include "registry/builtin.h"
 #include "registry/internal.h"
 #include "registry/model_id.h"
 #include "registry/text.h"
@@ -16,6 +17,8 @@
 AinEntry *ain_registry_entry_new(const char *id, AinModelState state) {
   AinEntry *entry = g_new0(AinEntry, 1);
   entry->id = g_strdup(id);
+  entry->category = AIN_CATEGORY_USER;
+  entry->kind = AIN_KIND_TORCHSCRIPT;
   entry->state = state;
   entry->repeats = g_ptr_array_new();
   entry->drops = g_ptr_array_new();
@@ -35,6 +38,16 @@ void ain_registry_entry_free(gpointer data) {
 
 void ain_registry_add_entry(AinRegistry *registry, AinEntry *entry) {
   g_ptr_array_add(registry->entries, entry);
+  g_hash_table_insert(registry->by_id, entry->id, entry);
+}
+
+void ain_registry_add_entry_first(AinRegistry *registry, AinEntry *entry) {
+  guint at = 0;
+  while (at < registry->entries->len
+         && ((AinEntry *)g_ptr_array_index(registry->entries, at))->category != AIN_CATEGORY_USER) {
+    at++;
+  }
+  g_ptr_array_insert(registry->entries, (gint)at, entry);
   g_hash_table_insert(registry->by_id, entry->id, entry);
 }
 
@@ -194,6 +207,7 @@ void ain_registry_free(AinRegistry *registry) {
   if (registry == NULL) {
     return;
   }
+  ain_drop_in_free(registry->drop_in);
   g_autoptr(GPtrArray) waiters = collect_waiters(registry);
   g_autoptr(GError) stopping = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the AINode is stopping");
   cut_off_jobs(registry);
@@ -224,14 +238,16 @@ AinModel *ain_registry_lookup(AinRegistry *registry, const char *id, gsize size,
   AinEntry *entry = NULL;
   if (size < sizeof key && memchr(id, 0, size) == NULL) {
     memcpy(key, id, size);
-    entry = ain_registry_find(registry, key);
+    entry = ain_registry_find(registry, ain_builtin_canonical(key));
   }
   if (entry != NULL && entry->state == AIN_STATE_ACTIVE) {
     return ain_model_ref(entry->model);
   }
   if (entry != NULL && entry->state == AIN_STATE_LOADING) {
-    g_set_error(error, AIN_ERROR, AIN_ERROR_BUSY, "the model %s is still being registered; try again later",
-                key);
+    g_set_error(error, AIN_ERROR, AIN_ERROR_BUSY, "the model %s is still being %s; try again later", key,
+                entry->category == AIN_CATEGORY_USER ? "registered" : "loaded");
+  } else if (entry != NULL && entry->state == AIN_STATE_INACTIVE) {
+    g_set_error(error, AIN_ERROR, AIN_ERROR_INVALID, "the model %s is not active: %s", key, entry->reason);
   } else if (entry != NULL && entry->state == AIN_STATE_FAILED) {
     g_set_error(error, AIN_ERROR, AIN_ERROR_MODEL_INVALID, "the model %s cannot be used: %s", key,
                 entry->reason);
@@ -246,8 +262,43 @@ AinModel *ain_registry_lookup(AinRegistry *registry, const char *id, gsize size,
 void ain_registry_visit(AinRegistry *registry, AinRegistryVisit func, gpointer data) {
   for (guint i = 0; i < registry->entries->len; i++) {
     const AinEntry *entry = g_ptr_array_index(registry->entries, i);
-    if (!func(entry->id, AIN_CATEGORY_USER, entry->state, entry->model, data)) {
+    if (!func(entry->id, entry->category, entry->state, entry->model, data)) {
       return;
     }
   }
+}
+
+const char *ain_registry_type_of(AinRegistry *registry, const char *id, gboolean later) {
+  const AinEntry *entry = ain_registry_find(registry, id);
+  return entry == NULL ? "" : ain_builtin_type(id, entry->kind, later);
+}
+
+/* --- built-ins
+ * ------------------------------------------------------------------------------------------- */
+
+/* The weights of the others are looked for. */
+static const char NO_WEIGHTS[] = "its weights have not been looked for yet";
+
+void ain_registry_add_builtins(AinRegistry *registry) {
+  for (guint i = 0; i < ain_builtin_count(); i++) {
+    const AinBuiltin *builtin = ain_builtin_at(i);
+    gboolean statistical = builtin->kind == AIN_KIND_STATISTICAL;
+    AinEntry *entry =
+        ain_registry_entry_new(builtin->id, statistical ? AIN_STATE_ACTIVE : AIN_STATE_INACTIVE);
+    entry->category = AIN_CATEGORY_BUILTIN;
+    entry->kind = builtin->kind;
+    if (statistical) {
+      entry->model =
+          ain_builtin_model_new(builtin->id, builtin->kind, registry->models_dir, AIN_CATEGORY_BUILTIN);
+      entry->model->generation = ++registry->generation;
+    } else {
+      entry->reason = g_strdup(NO_WEIGHTS);
+    }
+    ain_registry_add_entry_first(registry, entry);
+  }
+}
+
+void ain_registry_watch_weights(AinRegistry *registry, const char *const *directories) {
+  g_return_if_fail(registry->drop_in == NULL);
+  registry->drop_in = ain_drop_in_new(registry, directories);
 }

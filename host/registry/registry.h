@@ -19,7 +19,12 @@ typedef enum {
 } AinModelState;
 
 /* How the worker loads the model: the name goes to pyruntime/ainode/loaders.py. */
-typedef enum { AIN_KIND_TORCHSCRIPT } AinModelKind;
+typedef enum {
+  AIN_KIND_TORCHSCRIPT,
+  AIN_KIND_STATISTICAL, /* fitted to every request anew; its id says which one */
+  AIN_KIND_TIMER,
+  AIN_KIND_SUNDIAL,
+} AinModelKind;
 const char *ain_model_kind_name(AinModelKind kind);
 
 /* Immutable once published; reference counted with atomic counts, so any thread may hold one. */
@@ -36,6 +41,7 @@ typedef struct AinModel {
   guint8 *output_types;   /* AinTsType, output_shape[1] of them */
   AinDType dtype;         /* element type the model is run with; chosen by the prover */
   guint max_batch;        /* samples that may run together; 1 = never batch; set by the prover */
+  guint threads;          /* of the framework; 0 = one. Set by the prover, for large models */
   gboolean writes_input;  /* the model writes into its input: give it a private copy */
   /* FALSE: taken over from an official AINode and never run by us. dtype is then float32 and writes_input
    * TRUE, as that node ran it, which is right without a proof; ain_registry_prove() finds out the rest. */
@@ -43,6 +49,13 @@ typedef struct AinModel {
   char *attributes; /* text of the attributes mapping as SHOW MODELS of 2.0.1 prints it; NULL for none */
   char *digest;     /* sha256 over both files, for idempotent repeats; NULL when not proven */
 } AinModel;
+
+/* Models that take any number of rows and columns and decide the shape of their answer: input_shape and
+ * output_shape are 0, there are no input_types and output_types. */
+static inline gboolean ain_model_is_flexible(const AinModel *model) {
+  return model->kind != AIN_KIND_TORCHSCRIPT;
+}
+
 AinModel *ain_model_ref(AinModel *model);
 void ain_model_unref(AinModel *model);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AinModel, ain_model_unref)
@@ -106,12 +119,25 @@ void ain_registry_drop(AinRegistry *registry, const char *id, AinDropDone done, 
 void ain_registry_on_retire(AinRegistry *registry, void (*func)(AinModel *model, gpointer data),
                             gpointer data);
 
+/* Adds the statistical models, always active, and timer_xl and sundial, which are so while their weights are
+ * there. Once, before anything is looked up. */
+void ain_registry_add_builtins(AinRegistry *registry);
+
+/* Looks for weights in <directory>/<id>/{config.json,model.safetensors} of each directory, now and whenever
+ * something changes there: whole ones are loaded once in a throw-away worker and then served (timer_xl,
+ * sundial, and every other id as a FINE-TUNED model), removed or broken ones are not served any more.
+ * directories ends with NULL; the first is made when it is absent, the earlier one wins. At most once. */
+void ain_registry_watch_weights(AinRegistry *registry, const char *const *directories);
+
 /* Owned reference, or NULL with MODEL_NOT_FOUND, or BUSY when the id is still being registered, or
- * MODEL_INVALID with the reason for a FAILED entry. */
+ * MODEL_INVALID with the reason for a FAILED entry, or INVALID with the reason for one without weights. The
+ * ids of built-ins in 2.0.1 to 2.0.4 (_arima, ...) name the same models, in any case. */
 AinModel *ain_registry_lookup(AinRegistry *registry, const char *id, gsize size, GError **error);
 
 /* All entries in listing order (built-ins, then as registered); func returns FALSE to stop. model may be NULL
  * for an entry that is still loading or failed. func must not change the registry. */
 typedef gboolean (*AinRegistryVisit)(const char *id, AinCategory category, AinModelState state,
                                      const AinModel *model, gpointer data);
+/* ModelType as SHOW MODELS of the release prints it; later: 2.0.8 and newer. Static. Any thread. */
+const char *ain_registry_type_of(AinRegistry *registry, const char *id, gboolean later);
 void ain_registry_visit(AinRegistry *registry, AinRegistryVisit func, gpointer data);

@@ -79,6 +79,9 @@ AinCall *ain_call_ref(AinCall *call);
 void ain_call_unref(AinCall *call); /* NULL is allowed; any thread */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AinCall, ain_call_unref)
 
+/* The caller's family: what the bytes say, and the cluster's release where they leave it open. */
+AinFamily ain_call_family(const AinCall *call);
+
 /* TRUE once the peer's connection is gone. Any thread. */
 gboolean ain_call_is_abandoned(const AinCall *call);
 /* func runs on the loop thread when the connection goes before the reply; NULL func removes it. One at a

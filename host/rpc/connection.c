@@ -86,6 +86,15 @@ static void abandon_calls(AinConnection *c, gboolean detach) {
   }
 }
 
+void ain_connection_farewell(AinConnection *c) {
+  static const guint8 negative_size[4] = { 0xff, 0xff, 0xff, 0xff };
+  gboolean idle = c->protocol_known && g_queue_is_empty(&c->calls) && c->in == NULL && !c->at_end;
+  if (c->fd >= 0 && idle) {
+    ssize_t sent = send(c->fd, negative_size, sizeof negative_size, MSG_NOSIGNAL | MSG_DONTWAIT);
+    (void)sent; /* a courtesy */
+  }
+}
+
 void ain_connection_close(AinConnection *c) {
   if (c->fd >= 0) {
     ain_loop_unwatch(c->watch);

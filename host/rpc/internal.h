@@ -112,6 +112,11 @@ void ain_call_mark_abandoned(AinCall *call); /* runs the callback, once, unless 
 /* --- connection.c */
 void ain_connection_new(AinRpcServer *server, int fd);
 void ain_connection_close(AinConnection *connection);
+/* Tells an idle peer that this end is gone for good, by a frame of negative size. ConfigNodes and DataNodes
+ * up to 2.0.5 never throw away a pooled connection that was merely closed: every call on it fails until it
+ * was idle for a minute. A frame they cannot accept makes them close it, so that only the first call after a
+ * restart fails. */
+void ain_connection_farewell(AinConnection *connection);
 /* As above, with one log line that names the peer. */
 void ain_connection_refuse(AinConnection *connection, const char *reason);
 /* Sends what is answered, in order, as far as the kernel takes it. */

@@ -131,6 +131,10 @@ static void put_empty_payload(AinCall *call, AinWriter *w) {
   }
 }
 
+AinFamily ain_call_family(const AinCall *call) {
+  return ain_rpc_family(families_of(call), call->server != NULL ? call->server->release : AIN_FAMILY_E);
+}
+
 void ain_call_reply_error(AinCall *call, const GError *error) {
   const char *text = error != NULL && error->message != NULL ? error->message : "internal error";
   g_autofree char *message = g_utf8_make_valid(text, -1);
@@ -138,8 +142,7 @@ void ain_call_reply_error(AinCall *call, const GError *error) {
     ain_call_reply_heartbeat(call, "Unknown", message, NULL); /* it has no status field */
     return;
   }
-  AinFamily release = call->server != NULL ? call->server->release : AIN_FAMILY_E;
-  AinFamily family = ain_rpc_family(families_of(call), release);
+  AinFamily family = ain_call_family(call);
   AinWriter w;
   if (begin(call, &w, SMALL, ain_rpc_status(error, family, method_of(call)), message)) {
     put_empty_payload(call, &w);

@@ -372,6 +372,7 @@ void ain_rpc_server_free(AinRpcServer *server) {
   }
   ain_rpc_server_stop_listening(server);
   while (server->connections.head != NULL) {
+    ain_connection_farewell(server->connections.head->data);
     ain_connection_close(server->connections.head->data);
   }
   while (server->calls.head != NULL) {

@@ -18,10 +18,8 @@
 #define LINE_BYTES 4096
 /* So many lines of one process are logged in a window; a model that prints without end must not fill a disk.
  */
-#define LOG_WINDOW_US (10 * G_USEC_PER_SEC)
+#define LOG_WINDOW_US (G_GINT64_CONSTANT(10) * G_USEC_PER_SEC)
 #define LOG_LINES_PER_WINDOW 200
-
-extern char **environ;
 
 void ain_process_fds_close(AinProcessFds *fds) {
   for (guint i = 0; i < AIN_PROCESS_FDS; i++) {

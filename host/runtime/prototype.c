@@ -12,9 +12,9 @@
 #include <unistd.h>
 
 #define RESTART_FIRST_US (G_USEC_PER_SEC / 2)
-#define RESTART_MAX_US (30 * G_USEC_PER_SEC)
+#define RESTART_MAX_US (G_GINT64_CONSTANT(30) * G_USEC_PER_SEC)
 /* A prototype that was ready for so long was healthy: the next failure counts from one again. */
-#define HEALTHY_US (3 * G_USEC_PER_SEC)
+#define HEALTHY_US (G_GINT64_CONSTANT(3) * G_USEC_PER_SEC)
 /* So many failures in a row make the state FAILED; it is still tried again. */
 #define FAILURES_TO_FAIL 3
 
@@ -34,6 +34,8 @@ struct AinPrototype {
   AinLoopFd *pid_watch;
   AinLoopFd *control_watch;
   AinLoopTimer *restart;
+  AinLoopTimer *idle;  /* armed while it has no children */
+  gboolean ended_idle; /* it was ended for idleness: the next fork starts another */
   AinProcessOutput *output;
   GArray *children; /* Child */
   gboolean ready;
@@ -54,7 +56,7 @@ AinPrototype *ain_prototype_new(AinRuntime *runtime) {
 }
 
 AinRuntimeState ain_prototype_state(const AinPrototype *prototype, const char **reason) {
-  if (prototype->ready) {
+  if (prototype->ready || prototype->ended_idle) {
     return AIN_RUNTIME_READY;
   }
   *reason = prototype->reason != NULL ? prototype->reason : "runtime starting";
@@ -66,6 +68,7 @@ guint ain_prototype_cuda_devices(const AinPrototype *prototype) {
 }
 
 static void let_go(AinPrototype *prototype) {
+  ain_loop_timer_stop(g_steal_pointer(&prototype->idle));
   ain_loop_unwatch(g_steal_pointer(&prototype->pid_watch));
   ain_loop_unwatch(g_steal_pointer(&prototype->control_watch));
   ain_fd_close(&prototype->pidfd);
@@ -73,6 +76,28 @@ static void let_go(AinPrototype *prototype) {
   ain_process_output_free(g_steal_pointer(&prototype->output));
   prototype->pid = 0;
   prototype->ready = FALSE;
+}
+
+static void idle_too_long(gpointer data) {
+  AinPrototype *prototype = data;
+  prototype->idle = NULL;
+  g_message("the Python runtime ends after %" G_GINT64_FORMAT
+            " s without a loaded model; the next one starts another",
+            prototype->runtime->config.prototype_idle_us / G_USEC_PER_SEC);
+  ain_loop_unwatch(g_steal_pointer(&prototype->pid_watch));
+  ain_runtime_reap_later(prototype->runtime, prototype->pid, ain_fd_steal(&prototype->pidfd));
+  let_go(prototype); /* it ends with its control socket */
+  prototype->ended_idle = TRUE;
+}
+
+/* Called whenever the number of children or the readiness changed. */
+static void watch_idle(AinPrototype *prototype) {
+  gint64 limit = prototype->runtime->config.prototype_idle_us;
+  ain_loop_timer_stop(g_steal_pointer(&prototype->idle));
+  if (limit > 0 && prototype->ready && prototype->children->len == 0) {
+    prototype->idle =
+        ain_loop_timer(prototype->runtime->loop, ain_loop_now() + limit, idle_too_long, prototype);
+  }
 }
 
 static void restart_due(gpointer data) {
@@ -144,6 +169,7 @@ static Child *find_child(AinPrototype *prototype, guint64 request, pid_t pid) {
 static void remove_child(AinPrototype *prototype, const Child *child) {
   g_array_remove_index_fast(prototype->children,
                             (guint)(child - &g_array_index(prototype->children, Child, 0)));
+  watch_idle(prototype);
 }
 
 static void kill_pidfd(int pidfd) {
@@ -204,6 +230,7 @@ static void handle_message(AinPrototype *prototype, const AinMessage *message, c
     prototype->ready_since = ain_loop_now();
     prototype->n_cuda = (guint)MIN(message->value, MAX_CUDA);
     g_clear_pointer(&prototype->reason, g_free);
+    watch_idle(prototype);
     g_message("Python runtime ready after %.1f s: %s",
               (double)(ain_loop_now() - prototype->begun) / (double)G_USEC_PER_SEC, versions);
     break;
@@ -274,6 +301,7 @@ void ain_prototype_start(AinPrototype *prototype) {
     return;
   }
   prototype->begun = ain_loop_now();
+  prototype->ended_idle = FALSE;
   if (!launch(prototype, &error)) {
     g_free(prototype->reason);
     prototype->reason = g_strdup(error->message);
@@ -285,6 +313,9 @@ void ain_prototype_start(AinPrototype *prototype) {
 
 gboolean ain_prototype_fork(AinPrototype *prototype, AinWorker *worker, guint64 request,
                             const AinProcessFds *fds, GError **error) {
+  if (prototype->pid == 0 && prototype->ended_idle) {
+    ain_prototype_start(prototype); /* the request waits in its socket while it imports */
+  }
   if (prototype->pid == 0) {
     g_set_error(error, AIN_ERROR, AIN_ERROR_ENVIRONMENT, "%s",
                 prototype->reason != NULL ? prototype->reason : "the Python runtime is not started");
@@ -296,6 +327,7 @@ gboolean ain_prototype_fork(AinPrototype *prototype, AinWorker *worker, guint64 
   }
   Child child = { .request = request, .worker = worker };
   g_array_append_val(prototype->children, child);
+  watch_idle(prototype);
   return TRUE;
 }
 

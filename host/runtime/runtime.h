@@ -14,13 +14,14 @@ typedef struct AinWorker AinWorker;
 typedef struct AinSlot AinSlot;
 
 typedef struct {
-  const char *lib_dir;    /* holds ainode-runtime, _ainode.abi3.so and pyruntime/ */
-  const char *work_dir;   /* current directory of the workers */
-  const char *python;     /* sys.executable of the interpreter */
-  const char *libpython;  /* shared libpython to embed, or NULL: the interpreter is executed */
-  gboolean fork;          /* fork workers from a prototype; else spawn each */
-  gboolean sandbox;       /* shut workers in before they see the model */
-  const char *read_paths; /* folders they may read besides their own, separated by ':', or NULL */
+  const char *lib_dir;      /* holds ainode-runtime, _ainode.abi3.so and pyruntime/ */
+  const char *work_dir;     /* current directory of the workers */
+  const char *python;       /* sys.executable of the interpreter */
+  const char *libpython;    /* shared libpython to embed, or NULL: the interpreter is executed */
+  gboolean fork;            /* fork workers from a prototype; else spawn each */
+  gint64 prototype_idle_us; /* the prototype ends after so long without a worker; 0 = never */
+  gboolean sandbox;         /* shut workers in before they see the model */
+  const char *read_paths;   /* folders they may read besides their own, separated by ':', or NULL */
 } AinRuntimeConfig;
 
 typedef enum { AIN_RUNTIME_STARTING, AIN_RUNTIME_READY, AIN_RUNTIME_FAILED } AinRuntimeState;
@@ -45,9 +46,11 @@ typedef struct {
   AinDType dtype;
   gint32 input_shape[2];
   gint32 output_shape[2];
-  guint max_batch;     /* the slots hold this many samples of input_shape */
-  gboolean prove;      /* run once on random data while loading and report findings */
-  gint64 memory_bytes; /* RLIMIT_DATA of the worker; 0 = no limit */
+  guint max_batch;           /* the slots hold this many samples of input_shape */
+  gboolean prove;            /* run once on random data while loading and report findings */
+  gint64 memory_bytes;       /* RLIMIT_DATA of the worker; 0 = no limit */
+  guint threads;             /* of the framework; 0 = one */
+  gboolean official_numbers; /* built-ins: the numbers of the official releases */
 } AinWorkerSpec;
 
 typedef struct {
@@ -93,9 +96,10 @@ typedef struct {
   guint32 batch;
   guint32 rows;
   guint32 columns;
-  const void *data; /* C-contiguous; valid until the slot is released; the worker may scribble on it */
-  guint64 copied_bytes;
-  gint64 model_ns; /* time inside the model's call */
+  const void *data;     /* C-contiguous; valid until the slot is released; the worker may scribble on it */
+  guint64 copied_bytes; /* of the input, beside the decoding pass */
+  guint64 input_offset; /* where the model's array began in the slot: 0, unless it was copied */
+  gint64 model_ns;      /* time inside the model's call */
 } AinJobResult;
 
 /* done runs once on the loop thread with a result or an error: MODEL_FAILED (the model raised; the worker

@@ -15,9 +15,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define LOAD_TIMEOUT_US (300 * G_USEC_PER_SEC)
-#define SLOT_MIN_BYTES (64U * 1024U)
-#define SLOT_MAX_BYTES (64U * 1024U * 1024U)
+#define LOAD_TIMEOUT_US (G_GINT64_CONSTANT(300) * G_USEC_PER_SEC)
+#define SLOT_MIN_BYTES (G_GUINT64_CONSTANT(64) * 1024)
+#define SLOT_MAX_BYTES (G_GUINT64_CONSTANT(64) * 1024 * 1024)
 /* How long a worker yields before it sleeps; the host's own wait is in base/loop.c. */
 #define WORKER_SPIN_US 200
 
@@ -232,17 +232,19 @@ static void append_read_paths(GString *text, const char *paths) {
 
 static char *load_text(const AinWorker *worker) {
   const AinWorkerSpec *spec = &worker->spec;
-  GString *text = g_string_new("{\"kind\": ");
+  GString *text = g_string_new("{\"name\": ");
+  ain_text_append_json(text, spec->name, strlen(spec->name));
+  g_string_append(text, ", \"kind\": ");
   ain_text_append_json(text, spec->kind, strlen(spec->kind));
   g_string_append(text, ", \"directory\": ");
   ain_text_append_json(text, spec->directory, strlen(spec->directory));
   g_string_append_printf(
       text,
       ", \"dtype\": \"%s\", \"input_shape\": [%d, %d], \"output_shape\": [%d, %d], \"prove\": %s"
-      ", \"memory_bytes\": %" G_GINT64_FORMAT ", \"sandbox\": %s",
+      ", \"memory_bytes\": %" G_GINT64_FORMAT ", \"threads\": %u, \"official_numbers\": %s, \"sandbox\": %s",
       ain_dtype_name(spec->dtype), spec->input_shape[0], spec->input_shape[1], spec->output_shape[0],
-      spec->output_shape[1], spec->prove ? "true" : "false", spec->memory_bytes,
-      worker->runtime->config.sandbox ? "true" : "false");
+      spec->output_shape[1], spec->prove ? "true" : "false", spec->memory_bytes, spec->threads,
+      spec->official_numbers ? "true" : "false", worker->runtime->config.sandbox ? "true" : "false");
   g_string_append(text, ", \"device\": ");
   ain_text_append_json(text, spec->device, strlen(spec->device));
   append_read_paths(text, worker->runtime->config.read_paths);
@@ -712,6 +714,7 @@ static gboolean take_result(AinWorker *worker, const AinResult *result) {
     .columns = result->columns,
     .data = bytes,
     .copied_bytes = result->copied_bytes,
+    .input_offset = result->input_offset,
     .model_ns = MAX(result->ended_ns - result->begun_ns, 0),
   };
   complete(worker, slot, &answer, NULL);

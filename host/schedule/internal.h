@@ -47,6 +47,7 @@ struct AinRunner {
   GPtrArray *jobs;      /* of runner.c */
   guint submitted;      /* jobs given to the worker; others are still being filled */
   gint64 running_since; /* when the oldest of them began */
+  guint crowd;          /* requests under way at once, the most seen lately, in sixteenths */
   AinLoopTimer *deadline;
 };
 AinRunner *ain_runner_new(AinLane *lane, const char *device);

@@ -4,8 +4,8 @@
 
 #include <string.h>
 
-#define BACKOFF_FIRST_US (100 * 1000)
-#define BACKOFF_MAX_US (30 * G_USEC_PER_SEC)
+#define BACKOFF_FIRST_US (G_GINT64_CONSTANT(100) * 1000)
+#define BACKOFF_MAX_US (G_GINT64_CONSTANT(30) * G_USEC_PER_SEC)
 /* So many ends of workers without one result in between, and the model counts as failed. */
 #define CRASHES_TO_FAIL 8
 /* A model that does not load is not tried again for every request of a busy client. */

@@ -18,7 +18,7 @@ typedef struct {
 /* Whether a worker ended because its prototype did and another prototype is on its way: the model is not to
  * blame, and what waits can wait for that one. */
 gboolean ain_lane_runtime_restarts(const AinLaneContext *context, const GError *error);
-#define AIN_RUNTIME_RETRY_US (200 * 1000) /* then it is tried again */
+#define AIN_RUNTIME_RETRY_US (G_GINT64_CONSTANT(200) * 1000) /* then it is tried again */
 
 typedef struct AinLane AinLane;
 

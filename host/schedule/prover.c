@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* A registration must be answered before the caller's 60 s are over. */
-#define PROOF_TIMEOUT_US (45 * G_USEC_PER_SEC)
+#define PROOF_TIMEOUT_US (G_GINT64_CONSTANT(45) * G_USEC_PER_SEC)
 #define MAX_BATCH 32U
 
 struct AinProofs {
@@ -109,6 +109,15 @@ static void worker_loaded(AinWorker *worker, const char *findings, gpointer data
   AinModel *model = proof->model;
   g_autoptr(GError) error = NULL;
   AinSlot *slot = NULL;
+  if (ain_model_is_flexible(model)) { /* that it loads is the proof */
+    /* NOLINTNEXTLINE(cert-err34-c): the conversion is bounded, and 0 where there is none */
+    if (sscanf(findings, "threads=%2u", &model->threads) != 1) {
+      model->threads = 0;
+    }
+    ain_loop_timer_stop(proof->timer);
+    proof->timer = ain_loop_timer(proof->proofs->context->loop, ain_loop_now(), slot_passed, proof);
+    return;
+  }
   if (take_findings(model, findings, &error)) {
     AinJobShape shape = {
       .dtype = model->dtype,
@@ -209,7 +218,7 @@ static void attempt(Proof *proof) {
     .name = model->id,
     .kind = ain_model_kind_name(model->kind),
     .directory = model->directory,
-    .dtype = declared_dtype(model),
+    .dtype = ain_model_is_flexible(model) ? model->dtype : declared_dtype(model),
     .input_shape = { model->input_shape[0], model->input_shape[1] },
     .output_shape = { model->output_shape[0], model->output_shape[1] },
     .max_batch = 1,
@@ -233,9 +242,11 @@ static GError *stopping(void) {
 
 void ain_proofs_close(AinProofs *proofs) {
   g_autoptr(GError) error = stopping();
+  g_autoptr(GPtrArray) running = g_steal_pointer(&proofs->running);
   proofs->closed = TRUE;
-  while (proofs->running->len > 0) {
-    finish(g_ptr_array_index(proofs->running, 0), error);
+  proofs->running = g_ptr_array_new(); /* what finish() removes the proof from */
+  for (guint i = 0; i < running->len; i++) {
+    finish(g_ptr_array_index(running, i), error);
   }
 }
 

@@ -6,9 +6,9 @@
 #include <string.h>
 
 /* Decoding more than this is done on a helper thread, so that heartbeats never wait for it. */
-#define INLINE_BYTES (256U * 1024U)
+#define INLINE_BYTES (G_GUINT64_CONSTANT(256) * 1024)
 /* An orphan that waits for its turn in the worker is looked at again after so long. */
-#define ORPHAN_LOOK_US (100 * 1000)
+#define ORPHAN_LOOK_US (G_GINT64_CONSTANT(100) * 1000)
 
 typedef struct {
   AinTask *task;
@@ -153,6 +153,8 @@ static void job_done(AinSlot *slot, const AinJobResult *result, const GError *er
       job_succeed(job, result);
     }
     replace_keeper(runner);
+  } else if (ain_lane_failure(lane) != NULL) {
+    job_fail(job, ain_lane_failure(lane)); /* the queue of a failed model is served no more */
   } else if (g_error_matches(error, AIN_ERROR, AIN_ERROR_CANCELLED) && !lane->closed) {
     job_requeue(job);
   } else if (!take_apart(job, error)) {
@@ -172,11 +174,11 @@ static Job *gather(AinRunner *runner) {
   job->pieces = g_array_new(FALSE, TRUE, sizeof(Piece));
   guint32 room = ain_lane_batch_limit(lane);
   const AinTask *last = NULL;
-  guint32 rows = ((AinTask *)g_queue_peek_head(&lane->queue))->rows;
-  job->sample_size = (gsize)rows * (gsize)lane->model->input_shape[1] * ain_dtype_size(lane->model->dtype);
+  const AinTask *head = g_queue_peek_head(&lane->queue);
+  job->sample_size = (gsize)head->rows * (gsize)head->columns * ain_dtype_size(lane->model->dtype);
   while (room > 0 && !g_queue_is_empty(&lane->queue)) {
     AinTask *task = g_queue_peek_head(&lane->queue);
-    if (task->rows != rows || (job->n_samples > 0 && (task->alone || last->alone))) {
+    if (!ain_task_fits(task, head) || (job->n_samples > 0 && (task->alone || last->alone))) {
       break;
     }
     last = task;
@@ -272,17 +274,30 @@ static void submit_filled(gpointer data) {
   }
 }
 
+/* Of the requests that are under way at once, the most seen lately, in sixteenths: clients that wait for one
+ * another's batch come back a few at a time, and the few must not be taken for all there are. */
+static void note_crowd(AinRunner *runner) {
+  guint now = g_queue_get_length(&runner->lane->queue);
+  for (guint i = 0; i < runner->jobs->len; i++) {
+    now += ((const Job *)g_ptr_array_index(runner->jobs, i))->pieces->len;
+  }
+  runner->crowd = MAX(now * 16, runner->crowd - runner->crowd / 16);
+}
+
 void ain_runner_start_job(AinRunner *runner) {
   g_autoptr(GError) error = NULL;
   AinLane *lane = runner->lane;
+  note_crowd(runner);
   Job *job = gather(runner);
   const Piece *first = &g_array_index(job->pieces, Piece, 0);
   AinJobShape shape = {
     .dtype = lane->model->dtype,
     .batch = job->n_samples,
     .rows = first->task->rows,
-    .columns = (guint32)lane->model->input_shape[1],
+    .columns = first->task->columns,
     .copy_input = lane->model->writes_input || lane->copy_input,
+    .options = first->task->options,
+    .output_length = first->task->output_length,
   };
   g_ptr_array_add(runner->jobs, job);
   job->slot = ain_slot_take(runner->worker, &shape, &error);
@@ -300,7 +315,8 @@ void ain_runner_start_job(AinRunner *runner) {
 }
 
 /* The second slot is for what arrives while the first is computed. For models that batch it is filled only
- * when as much waits as is being computed: requests then meet in batches instead of trickling one by one. */
+ * when as much waits as is being computed, and half of all that may come: requests then meet in two batches
+ * that take turns, instead of trickling one by one. */
 gboolean ain_runner_wants_job(AinRunner *runner) {
   if (!runner->ready || runner->leaving || ain_worker_free_slots(runner->worker) == 0) {
     return FALSE;
@@ -310,7 +326,7 @@ gboolean ain_runner_wants_job(AinRunner *runner) {
     return TRUE;
   }
   const Job *running = g_ptr_array_index(runner->jobs, 0);
-  return g_queue_get_length(&runner->lane->queue) >= MIN(running->n_samples, limit);
+  return g_queue_get_length(&runner->lane->queue) >= MIN(MAX(running->n_samples, runner->crowd / 32), limit);
 }
 
 /* When the last of the job's callers went, or 0 while one is left. */
@@ -385,7 +401,13 @@ AinRunner *ain_runner_new(AinLane *lane, const char *device) {
     .output_shape = { model->output_shape[0], model->output_shape[1] },
     .max_batch = ain_lane_batch_limit(lane),
     .memory_bytes = lane->context->config.worker_memory_bytes,
+    .threads = model->threads,
+    .official_numbers = lane->context->config.official_numbers,
   };
+  if (ain_model_is_flexible(model)) { /* so large are the slots; larger requests get memory of their own */
+    spec.input_shape[0] = AIN_TASK_USUAL_ROWS;
+    spec.input_shape[1] = 1;
+  }
   lane->context->totals.workers++;
   runner->worker = ain_worker_start(lane->context->runtime, &spec, &events, runner);
   return runner;

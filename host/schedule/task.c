@@ -1,18 +1,27 @@
 #include "schedule/task.h"
 
 #include "base/error.h"
+#include "schedule/options.h"
 
 #include <string.h>
 
-/* Families whose CALL INFERENCE answer has exactly one DOUBLE column whatever the model's types. */
-#define ONE_DOUBLE_FAMILIES ((AinFamilies)(AIN_FAMILY_G | AIN_FAMILY_H))
+/* From 2.0.8 on CALL INFERENCE answers have exactly one DOUBLE column, whatever the model's types. */
+static gboolean wants_one_double(const AinTask *task) {
+  return ain_call_request(task->call)->method == AIN_METHOD_INFERENCE
+         && ain_call_family(task->call) >= AIN_FAMILY_G;
+}
 
 #define WINDOWS_MAX 100000U
 
 static gboolean check_columns(const AinModel *model, const AinRequest *request, const AinTsBlock *block,
                               GError **error) {
   guint given = request->column_order != NULL ? request->n_column_order : block->n_columns;
-  if (given != (guint)model->input_shape[1]) {
+  if (ain_model_is_flexible(model) && given == 0) {
+    g_set_error(error, AIN_ERROR, AIN_ERROR_INVALID,
+                "the query gives no columns; model [%s] takes one or more", model->id);
+    return FALSE;
+  }
+  if (!ain_model_is_flexible(model) && given != (guint)model->input_shape[1]) {
     g_set_error(
         error, AIN_ERROR, AIN_ERROR_INVALID,
         "model [%s] takes %d input columns, the query gives %u: select as many columns as the model has",
@@ -29,7 +38,7 @@ static gboolean check_columns(const AinModel *model, const AinRequest *request, 
   }
   if (block->n_rows == 0) {
     g_set_error(error, AIN_ERROR, AIN_ERROR_INVALID, "the query gives no rows; model [%s] takes %d rows",
-                model->id, model->input_shape[0]);
+                model->id, MAX(model->input_shape[0], 1));
     return FALSE;
   }
   return TRUE;
@@ -69,7 +78,7 @@ static gboolean cut_windows(AinTask *task, const AinRequest *request, GError **e
 /* FORECAST sends up to 2880 rows whatever the model: it gets the latest ones it has room for. */
 static void take_latest_rows(AinTask *task) {
   guint32 wanted = (guint32)task->model->input_shape[0];
-  if (task->block.n_rows > wanted) {
+  if (!ain_model_is_flexible(task->model) && task->block.n_rows > wanted) {
     task->first_row = task->block.n_rows - wanted;
     task->rows = wanted;
   }
@@ -79,15 +88,15 @@ static void take_latest_rows(AinTask *task) {
  */
 static gboolean check_size(const AinTask *task, guint64 max_array_bytes, GError **error) {
   const AinModel *model = task->model;
-  guint64 bytes = (guint64)task->rows * (guint64)model->input_shape[1] * ain_dtype_size(model->dtype);
+  guint64 bytes = (guint64)task->rows * (guint64)task->columns * ain_dtype_size(model->dtype);
   if (bytes <= max_array_bytes) {
     return TRUE;
   }
   g_set_error(error, AIN_ERROR, AIN_ERROR_TOO_LARGE,
-              "%u rows of %d columns are %" G_GUINT64_FORMAT
+              "%u rows of %u columns are %" G_GUINT64_FORMAT
               " bytes of input for model [%s], more than the %" G_GUINT64_FORMAT
               " that one request may have (ain_max_frame_bytes)",
-              task->rows, model->input_shape[1], bytes, model->id, max_array_bytes);
+              task->rows, task->columns, bytes, model->id, max_array_bytes);
   return FALSE;
 }
 
@@ -100,7 +109,10 @@ AinTask *ain_task_new(AinModel *model, AinCall *call, guint64 max_array_bytes, G
     return NULL;
   }
   task->model = ain_model_ref(model);
-  gboolean fits = check_columns(model, request, &task->block, error) && cut_windows(task, request, error);
+  task->columns = request->column_order != NULL ? request->n_column_order : task->block.n_columns;
+  gboolean fits = check_columns(model, request, &task->block, error) && cut_windows(task, request, error)
+                  && (!ain_model_is_flexible(model)
+                      || ain_options_read(model, call, &task->output_length, &task->options, error));
   if (!fits) {
     ain_task_free(task);
     return NULL;
@@ -127,7 +139,13 @@ void ain_task_free(AinTask *task) {
   ain_call_unref(task->call);
   ain_call_unref(task->source);
   g_clear_pointer(&task->results, g_byte_array_unref);
+  g_free(task->options);
   g_free(task);
+}
+
+gboolean ain_task_fits(const AinTask *task, const AinTask *other) {
+  return task->rows == other->rows && task->columns == other->columns
+         && task->output_length == other->output_length && g_strcmp0(task->options, other->options) == 0;
 }
 
 static gboolean slices_equal(AinSlice a, AinSlice b) {
@@ -185,9 +203,9 @@ gboolean ain_task_fill(const AinTask *task, guint32 index, void *dst, GError **e
 
 /* --- the answer --- */
 
-gboolean ain_task_check_result(const AinTask *task, const AinJobResult *result, GError **error) {
+/* What config.yaml says about the answer's shape. */
+static gboolean check_declared(const AinTask *task, const AinJobResult *result, GError **error) {
   const AinModel *model = task->model;
-  const AinRequest *request = ain_call_request(task->call);
   if (result->columns != (guint32)model->output_shape[1] || result->rows == 0) {
     g_set_error(error, AIN_ERROR, AIN_ERROR_MODEL_FAILED,
                 "model [%s] answered %u rows of %u columns, its output_shape says [%d, %d]", model->id,
@@ -200,14 +218,27 @@ gboolean ain_task_check_result(const AinTask *task, const AinJobResult *result, 
                 model->output_shape[0], model->output_shape[1]);
     return FALSE;
   }
+  return TRUE;
+}
+
+gboolean ain_task_check_result(const AinTask *task, const AinJobResult *result, GError **error) {
+  const AinModel *model = task->model;
+  const AinRequest *request = ain_call_request(task->call);
+  if (result->rows == 0 || result->columns == 0) {
+    g_set_error(error, AIN_ERROR, AIN_ERROR_MODEL_FAILED, "model [%s] answered %u rows of %u columns",
+                model->id, result->rows, result->columns);
+    return FALSE;
+  }
+  if (!ain_model_is_flexible(model) && !check_declared(task, result, error)) {
+    return FALSE;
+  }
   if (request->method == AIN_METHOD_FORECAST && (gint64)request->output_length > (gint64)result->rows) {
     g_set_error(error, AIN_ERROR, AIN_ERROR_INVALID,
                 "model [%s] forecasts %u rows, OUTPUT_LENGTH asks for %d: ask for at most %u", model->id,
                 result->rows, request->output_length, result->rows);
     return FALSE;
   }
-  if (request->method == AIN_METHOD_INFERENCE && (request->families & ~ONE_DOUBLE_FAMILIES) == 0
-      && result->columns != 1) {
+  if (wants_one_double(task) && result->columns != 1) {
     g_set_error(error, AIN_ERROR, AIN_ERROR_MODEL_FAILED,
                 "model [%s] answers %u columns, this release's CALL INFERENCE takes one", model->id,
                 result->columns);
@@ -236,34 +267,37 @@ static void fill_block(guint index, guint8 *dst, gsize size, gpointer data) {
                           row, element);
 }
 
-static const guint8 *answer_types(const AinTask *task, guint8 **owned) {
-  const AinRequest *request = ain_call_request(task->call);
-  gboolean declared =
-      request->method == AIN_METHOD_INFERENCE && (request->families & ~ONE_DOUBLE_FAMILIES) != 0;
-  if (declared) {
-    return task->model->output_types;
-  }
-  guint columns = (guint)task->model->output_shape[1];
-  *owned = g_malloc(columns);
-  memset(*owned, AIN_TS_DOUBLE, columns);
-  return *owned;
+/* The types config.yaml declares, where this call's answer has them; else NULL. Borrowed. */
+static const guint8 *declared_types(const AinTask *task) {
+  gboolean declared = ain_call_request(task->call)->method == AIN_METHOD_INFERENCE && !wants_one_double(task);
+  return declared && !ain_model_is_flexible(task->model) ? task->model->output_types : NULL;
 }
 
-static gboolean answer(AinTask *task, AinDType dtype, guint32 rows, const guint8 *data) {
+/* The types of all other answers. Owned. */
+static guint8 *uniform_types(const AinTask *task) {
+  gboolean labels = task->result_dtype == AIN_DTYPE_INT32 /* of a detector */
+                    && ain_call_request(task->call)->method == AIN_METHOD_INFERENCE
+                    && !wants_one_double(task);
+  guint8 *types = g_malloc(task->out_columns);
+  memset(types, labels ? AIN_TS_INT32 : AIN_TS_DOUBLE, task->out_columns);
+  return types;
+}
+
+static gboolean send_blocks(const AinTask *task, const guint8 *data, const guint8 *types) {
   const AinRequest *request = ain_call_request(task->call);
-  g_autofree guint8 *owned = NULL;
+  guint32 rows = task->out_rows;
   Filling filling = {
     .task = task,
     .data = data,
-    .dtype = dtype,
+    .dtype = task->result_dtype,
     .rows = rows,
     .sent_rows = request->method == AIN_METHOD_FORECAST && request->output_length > 0
                      ? MIN(rows, (guint32)request->output_length)
                      : rows,
-    .types = answer_types(task, &owned),
-    .columns = (guint)task->model->output_shape[1],
+    .types = types,
+    .columns = task->out_columns,
   };
-  gsize size = ain_tsblock_encoded_size(filling.types, filling.columns, filling.sent_rows);
+  gsize size = ain_tsblock_encoded_size(types, filling.columns, filling.sent_rows);
   if (size == 0) {
     g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_TOO_LARGE,
                                           "the result of model [%s] is too large to send", task->model->id);
@@ -277,6 +311,15 @@ static gboolean answer(AinTask *task, AinDType dtype, guint32 rows, const guint8
   }
   ain_call_reply_blocks(task->call, task->n_samples, many != NULL ? many : &one, fill_block, &filling);
   return TRUE;
+}
+
+static gboolean answer(const AinTask *task, const guint8 *data) {
+  const guint8 *declared = declared_types(task);
+  if (declared != NULL) {
+    return send_blocks(task, data, declared);
+  }
+  g_autofree guint8 *types = uniform_types(task);
+  return send_blocks(task, data, types);
 }
 
 void ain_task_fail(AinTask *task, const GError *error) {
@@ -296,10 +339,9 @@ static gboolean store_results(AinTask *task, guint32 first, guint32 count, const
     }
     task->results = g_byte_array_sized_new((guint)(one * task->n_samples));
     g_byte_array_set_size(task->results, (guint)(one * task->n_samples));
-    task->out_rows = result->rows;
-    task->result_dtype = result->dtype;
   }
-  if (result->rows != task->out_rows || result->dtype != task->result_dtype) {
+  if (result->rows != task->out_rows || result->columns != task->out_columns
+      || result->dtype != task->result_dtype) {
     g_set_error(error, AIN_ERROR, AIN_ERROR_MODEL_FAILED,
                 "model [%s] answers windows of one query in different shapes", task->model->id);
     return FALSE;
@@ -311,6 +353,11 @@ static gboolean store_results(AinTask *task, guint32 first, guint32 count, const
 gboolean ain_task_take_results(AinTask *task, guint32 first, guint32 count, const AinJobResult *result,
                                const guint8 *data) {
   g_autoptr(GError) error = NULL;
+  if (task->out_rows == 0) {
+    task->out_rows = result->rows;
+    task->out_columns = result->columns;
+    task->result_dtype = result->dtype;
+  }
   if (!ain_task_check_result(task, result, &error)
       || (task->n_samples > 1 && !store_results(task, first, count, result, data, &error))) {
     ain_task_fail(task, error);
@@ -321,6 +368,5 @@ gboolean ain_task_take_results(AinTask *task, guint32 first, guint32 count, cons
     return TRUE;
   }
   task->answered = TRUE;
-  return task->n_samples == 1 ? answer(task, result->dtype, result->rows, data)
-                              : answer(task, task->result_dtype, task->out_rows, task->results->data);
+  return answer(task, task->n_samples == 1 ? data : task->results->data);
 }

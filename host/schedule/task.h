@@ -14,13 +14,17 @@ typedef struct {
   AinTsBlock block;
   const guint *column_order; /* of the request the block came with, as long as the task lives; or NULL */
   guint n_column_order;
-  guint32 rows;      /* of one sample */
+  guint32 rows; /* of one sample */
+  guint32 columns;
   guint32 first_row; /* of the first sample */
   guint32 step;      /* rows from one sample to the next */
   guint32 n_samples; /* one, or the number of windows */
   guint32 next;      /* first sample not yet given to a job */
   guint32 n_answered;
-  guint32 out_rows;    /* rows of one result; 0 until the first is there */
+  gint32 output_length; /* for models that take one; 0: the model's own */
+  char *options;        /* JSON text for the worker, or NULL */
+  guint32 out_rows;     /* rows and columns of one result; 0 until the first is there */
+  guint32 out_columns;
   GByteArray *results; /* of tasks with several samples: their tensors, until all are there */
   AinDType result_dtype;
   guint in_flight; /* jobs that hold samples of it; kept by the lane */
@@ -36,6 +40,11 @@ typedef struct {
 AinTask *ain_task_new(AinModel *model, AinCall *call, guint64 max_array_bytes, GError **error);
 void ain_task_free(AinTask *task); /* NULL is allowed; the call must have been answered */
 
+/* Rows of a request to a flexible model that fit into a slot. */
+#define AIN_TASK_USUAL_ROWS 4096
+
+/* TRUE when samples of both may run in one job. */
+gboolean ain_task_fits(const AinTask *task, const AinTask *other);
 /* Whether two requests ask for the same, byte for byte but for the sequence id: one re-sent after a time-out.
  */
 gboolean ain_task_is_resent(const AinRequest *earlier, const AinRequest *later);

@@ -4,19 +4,19 @@ import contextlib
 import dataclasses
 import re
 import traceback
-from typing import Any, Callable, ContextManager, Dict, List, Optional, Tuple
+from typing import Any, Callable, Optional
 
 import numpy as np
 
 #: Element types that cross the channel, by the name the host uses.
-DTYPES: Dict[str, np.dtype] = {
+DTYPES: dict[str, np.dtype] = {
     "bool": np.dtype(np.bool_),
     "int32": np.dtype(np.int32),
     "int64": np.dtype(np.int64),
     "float32": np.dtype(np.float32),
     "float64": np.dtype(np.float64),
 }
-
+_CARRIED = frozenset(DTYPES.values())
 _ERROR_TEXT_MAX = 2000
 
 
@@ -31,16 +31,19 @@ class Spec:
     kind: str
     directory: str
     dtype: str  # element type to run it with; the declared one while proving
-    input_shape: List[int]  # rows, columns
-    output_shape: List[int]
+    input_shape: list[int]  # rows, columns
+    output_shape: list[int]
     prove: bool  # run it once on random data and report the findings
     memory_bytes: int = 0  # RLIMIT_DATA of the process, 0 for none
     sandbox: bool = False  # shut the process in before the model is loaded
-    read_paths: Tuple[str, ...] = ()  # what it may read there besides its own
+    read_paths: tuple[str, ...] = ()  # what it may read there besides its own
     device: str = "cpu"  # or the index of a CUDA device
+    name: str = ""  # id of the model
+    threads: int = 0  # of torch, as an earlier proof found best; 0 for one
+    official_numbers: bool = False  # built-ins: the numbers of the official releases where ours differ
 
     @staticmethod
-    def parse(fields: Dict[str, Any]) -> "Spec":
+    def parse(fields: dict[str, Any]) -> "Spec":
         """From the JSON object of the host; unknown fields are ignored."""
         names = {field.name for field in dataclasses.fields(Spec)}
         return Spec(**{name: value for name, value in fields.items() if name in names})
@@ -59,7 +62,8 @@ class Model:
     """
 
     call: Handler
-    session: Callable[[], ContextManager[Any]] = contextlib.nullcontext
+    session: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
+    findings: str = ""  # of the proof, where loading was all there is to prove
 
 
 def as_batch(result: np.ndarray, batch: int) -> np.ndarray:
@@ -81,8 +85,8 @@ def as_batch(result: np.ndarray, batch: int) -> np.ndarray:
         shaped = result[:, :, None]
     else:
         raise ModelError(f"the model's result has the shape {list(result.shape)} for a batch of {batch}")
-    if shaped.dtype not in DTYPES.values():
-        raise ModelError(f"the model's result has the type {shaped.dtype}; bool, int32, int64, float32 or float64 can be sent")
+    if shaped.dtype not in _CARRIED:
+        raise ModelError(f"the model's result has the type {shaped.dtype}; {', '.join(DTYPES)} can be sent")
     return shaped
 
 

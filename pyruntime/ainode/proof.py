@@ -1,6 +1,6 @@
 """Proving a model at registration: does it run, with which element type, and can it take several samples at once?"""
 
-from typing import Callable, List, Optional
+from typing import Callable, Optional
 
 import numpy as np
 
@@ -35,7 +35,7 @@ def _check_shape(spec: Spec, result: np.ndarray) -> None:
 
 def choose_dtype(spec: Spec, model: Model) -> str:
     """The declared element type when the model takes it, else float32. Raises what the model raised last."""
-    candidates: List[str] = [spec.dtype] + (["float32"] if spec.dtype != "float32" else [])
+    candidates: list[str] = [spec.dtype] + (["float32"] if spec.dtype != "float32" else [])
     failure: Optional[Exception] = None
     for dtype in candidates:
         try:

@@ -12,7 +12,7 @@ import select
 import socket
 import struct
 import sys
-from typing import Any, Dict, List, Tuple
+from typing import Any
 
 import _ainode
 
@@ -32,7 +32,7 @@ def _count_cuda_devices(torch: Any) -> int:
     return max(count(), 0)
 
 
-def _import_frameworks() -> Tuple[str, int]:
+def _import_frameworks() -> tuple[str, int]:
     """Imports what nearly every model needs; returns the versions found, as text, and the number of CUDA devices."""
     found = []
     cuda = 0
@@ -66,7 +66,7 @@ def _reseed() -> None:
         sys.modules["torch"].manual_seed(seed)
 
 
-def _become_worker(parent: int, descriptors: List[int]) -> None:
+def _become_worker(parent: int, descriptors: list[int]) -> None:
     """Child of fork: never returns."""
     status = 1
     try:
@@ -88,12 +88,12 @@ def _become_worker(parent: int, descriptors: List[int]) -> None:
 class _Prototype:
     def __init__(self) -> None:
         self.control = socket.socket(fileno=_ainode.FD_CONTROL)
-        self.children: Dict[int, int] = {}  # pidfd -> pid
+        self.children: dict[int, int] = {}  # pidfd -> pid
         self.poll = select.poll()
         self.poll.register(self.control, select.POLLIN)
         self.threads = _thread_count()
 
-    def fork(self, request: int, descriptors: List[int]) -> None:
+    def fork(self, request: int, descriptors: list[int]) -> None:
         """Forks one worker, or declines: the host then starts a fresh process."""
         reason = ""
         try:
@@ -108,7 +108,7 @@ class _Prototype:
         if reason:
             _ainode.send(_ainode.MESSAGE_DECLINED, request, 0, reason)
 
-    def _fork(self, request: int, descriptors: List[int]) -> None:
+    def _fork(self, request: int, descriptors: list[int]) -> None:
         """Fails before there is a child, or not at all."""
         parent = os.getpid()
         spare = os.open(os.devnull, os.O_RDONLY)  # makes sure that there will be room for the pidfd

@@ -4,15 +4,15 @@ import os
 import shutil
 import sys
 import tempfile
-from typing import List
 
 import _ainode
 
 #: System files that NumPy, PyTorch and the C library read at any time.
 _SYSTEM = [
-    "/usr", "/lib", "/lib64", "/lib32", "/opt", "/etc/ld.so.cache", "/etc/localtime", "/etc/timezone", "/etc/ssl", "/etc/mime.types",
-    "/proc", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm", "/dev/null", "/dev/zero", "/dev/urandom", "/dev/random",
-]  # fmt: skip
+    *("/usr", "/lib", "/lib64", "/lib32", "/etc/ld.so.cache", "/etc/localtime", "/etc/timezone"),
+    *("/etc/ssl", "/etc/mime.types", "/proc", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm"),
+    *("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"),
+]
 _DEVICES = ["/dev/null", "/dev/nvidiactl", "/dev/nvidia-uvm", *(f"/dev/nvidia{index}" for index in range(16))]
 #: Folders that libraries write to, pointed at the private one.
 _HOMES = ("HOME", "XDG_CACHE_HOME", "HF_HOME", "TORCHINDUCTOR_CACHE_DIR", "TMPDIR", "MPLCONFIGDIR", "NUMBA_CACHE_DIR")
@@ -34,7 +34,7 @@ def private_folder() -> str:
     return tempfile.mkdtemp(prefix=f"worker-{os.getpid()}-", dir=base)
 
 
-def enter(model_directory: str, read_paths: List[str]) -> str:
+def enter(model_directory: str, read_paths: list[str]) -> str:
     """Shuts this process in; returns one line that says what the kernel could apply. OSError: it refused."""
     private = private_folder()
     for name in _HOMES:

@@ -1,8 +1,9 @@
 """User models in the TorchScript convention: `model.pt`, called with one tensor [batch, rows, columns]."""
 
+import contextlib
 import os
 import re
-from typing import Any, ContextManager, Optional
+from typing import Any, Callable, Optional
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from ainode.model import Model, ModelError, Spec, as_batch
 
 _WIDEN = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.int16: torch.int32,
           torch.int8: torch.int32, torch.uint8: torch.int32}
+_CARRIED = frozenset((torch.float32, torch.float64, torch.int32, torch.int64, torch.bool))
 
 
 def prepare_process() -> None:
@@ -31,6 +33,11 @@ def to_numpy(result: Any) -> np.ndarray:
     """A tensor as an array that shares its memory; element types the channel cannot carry are widened."""
     if not isinstance(result, torch.Tensor):
         raise ModelError(f"the model returned a {type(result).__name__}; one tensor was expected")
+    if result.dtype in _CARRIED:
+        try:
+            return result.numpy()  # the usual case: dense, in main memory, without a gradient
+        except (TypeError, RuntimeError):
+            pass  # what it is instead is found out below
     tensor = result.detach()
     if tensor.dtype in _WIDEN:
         tensor = tensor.to(_WIDEN[tensor.dtype])
@@ -63,22 +70,30 @@ def _load_module(path: str) -> torch.jit.ScriptModule:
     return module.eval()
 
 
+def _entry(module: torch.jit.ScriptModule) -> Callable[[torch.Tensor], Any]:
+    """What to call: forward itself where no hooks go around it, since looking for them in every call takes time."""
+    if module._forward_hooks or module._forward_pre_hooks:
+        return module
+    return module.forward
+
+
 def load(spec: Spec) -> Model:
     """Loads <directory>/model.pt onto its device. ModelError says what is wrong with the file."""
     prepare_process()
     device = place(spec)
     module = _load_module(os.path.join(spec.directory, "model.pt")).to(device)
+    forward = _entry(module)
     from_numpy = torch.from_numpy
 
     def call(array: np.ndarray, options: Optional[str], output_length: int) -> np.ndarray:
         del options, output_length  # user models take neither (official behaviour)
-        return as_batch(to_numpy(module(from_numpy(array))), len(array))
+        return as_batch(to_numpy(forward(from_numpy(array))), len(array))
 
     def call_on_device(array: np.ndarray, options: Optional[str], output_length: int) -> np.ndarray:
         del options, output_length
-        return as_batch(to_numpy(module(from_numpy(array).to(device))), len(array))
+        return as_batch(to_numpy(forward(from_numpy(array).to(device))), len(array))
 
-    def session() -> ContextManager[Any]:
+    def session() -> contextlib.AbstractContextManager[Any]:
         return torch.inference_mode()
 
     return Model(call if device.type == "cpu" else call_on_device, session)

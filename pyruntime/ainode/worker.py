@@ -3,16 +3,19 @@
 import importlib
 import json
 import resource
-from typing import Any, Callable, Dict, Optional
-
-import numpy as np
+from typing import Any, Callable, Optional
 
 import _ainode
+import numpy as np
+
 from ainode.model import Model, ModelError, Spec, describe, print_traceback
 
 #: Kind of model (host: ain_model_kind_name) -> module with load(spec) -> Model. Imported when needed.
-LOADERS: Dict[str, str] = {
+LOADERS: dict[str, str] = {
     "torchscript": "ainode.torchscript",
+    "statistical": "ainode.statistical",
+    "timer": "ainode.timer_xl",
+    "sundial": "ainode.sundial",
 }
 
 _MISSING = "{name} is not installed in this Python environment: run `ainode env install` for it and start again"
@@ -36,8 +39,10 @@ def make_handler(model: Model) -> Callable[[np.ndarray, Optional[str], int], Any
         try:
             return call(array, options, output_length)
         except BaseException as error:  # noqa: BLE001 - user code may even raise SystemExit
+            if isinstance(error, ModelError):
+                return describe(error)
             print_traceback(error)
-            return "the model raised " + describe(error) if not isinstance(error, ModelError) else describe(error)
+            return "the model raised " + describe(error)
 
     return handler
 
@@ -54,10 +59,12 @@ def run() -> None:
         if spec.sandbox:
             from ainode import sandbox
 
-            print(sandbox.enter(spec.directory, list(spec.read_paths)), flush=True)
+            applied = sandbox.enter(spec.directory, list(spec.read_paths))
+            if " no " in applied:
+                print(f"the sandbox is incomplete: {applied}", flush=True)
         model = load_model(spec)
-        findings = ""
-        if spec.prove:
+        findings = model.findings
+        if spec.prove and not findings:
             from ainode import proof
 
             findings = proof.prove(spec, model)

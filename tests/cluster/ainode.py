@@ -9,6 +9,7 @@ import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 
-from iotdb_cluster import Cluster, SqlError, free_ports
+from iotdb_cluster import Cluster, SqlError, die_with_parent, free_ports
 
 # The manual's name and the newer name of one key: a file may hold either.
 ALIASES = {
@@ -120,16 +121,19 @@ class Installation:
             check=False,
         )
 
-    def start(self, *args: str, env: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-        """Starts the node in the foreground of a new session, from a foreign directory."""
+    def start(
+        self, *args: str, env: dict[str, str] | None = None, prefix: tuple[str, ...] = ()
+    ) -> subprocess.Popen[bytes]:
+        """Starts the node in the foreground of a new session, from a foreign directory, by the command `prefix`."""
         with self.start_log.open("ab") as log:
             self.process = subprocess.Popen(
-                ["bash", str(self.home / "sbin" / "start-ainode.sh"), "-i", self.python, *args],
+                [*prefix, "bash", str(self.home / "sbin" / "start-ainode.sh"), "-i", self.python, *args],
                 cwd="/",
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=die_with_parent,  # should the tests be killed
                 env={**os.environ, **(env or {})},
             )
         return self.process
@@ -148,23 +152,45 @@ class Installation:
         return None
 
     def status(self, cluster: Cluster) -> str | None:
-        """The Status column of that line, or None when the cluster does not know this node."""
+        """The word in the Status column of that line (a reason may follow), None when the node is unknown."""
         row = self.row(cluster)
-        return None if row is None else str(row["Status"])
+        return None if row is None else str(row["Status"]).partition("(")[0]
 
-    def start_running(self, cluster: Cluster, *args: str, timeout: float = 60) -> None:
-        """start(), then waits until SHOW CLUSTER says Running."""
-        process = self.start(*args)
+    def listens(self) -> bool:
+        """Whether the node's port is open: SHOW CLUSTER may still tell of the run before."""
+        with socket.socket() as probe:
+            probe.settimeout(2)
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def expect_running(self, cluster: Cluster) -> None:
+        """SHOW CLUSTER says Running, now or with the next heartbeats.
+
+        A ConfigNode that meets a connection of before a restart shows Unknown until its next heartbeat.
+        """
+        wait_until(lambda: self.status(cluster) == "Running", 5, "SHOW CLUSTER says Running")
+
+    def start_running(
+        self,
+        cluster: Cluster,
+        *args: str,
+        timeout: float = 60,
+        flush: bool = True,
+        prefix: tuple[str, ...] = (),
+    ) -> None:
+        """start(), then waits until SHOW CLUSTER says Running; with `flush` also until SQL reaches the node."""
+        process = self.start(*args, prefix=prefix)
 
         def running() -> bool:
             if process.poll() is not None and "-d" not in args:
                 raise AINodeError(f"start-ainode.sh ended with {process.returncode}:\n{self.log_tail()}")
-            return self.status(cluster) == "Running"
+            return self.listens() and self.status(cluster) == "Running"
 
         try:
             wait_until(running, timeout, "SHOW CLUSTER says Running")
         except AssertionError as error:
             raise AINodeError(f"{error}\n{self.log_tail()}") from None
+        if flush:
+            flush_dead_connections(cluster)
 
     def stop(self, timeout: float = 30) -> subprocess.CompletedProcess[str]:
         """sbin/stop-ainode.sh; returns when the node's processes are gone."""
@@ -191,8 +217,8 @@ class Installation:
 
     def kill_process(self, pid: int) -> None:
         """kill -9 for one process of this installation."""
-        assert pid in processes_of(self.home)
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
     def kill(self) -> None:
         """Ends whatever of this installation still runs."""
@@ -211,6 +237,27 @@ class Installation:
         return "(nothing printed)"
 
 
+def flush_dead_connections(cluster: Cluster) -> None:
+    """Makes IoTDB notice that the node was restarted.
+
+    ConfigNode and DataNode of 2.0.5 keep a connection that died and fail one statement with each; they throw it away
+    because the node says farewell on it (without, they would keep it until nobody used it for a minute).
+    """
+    dead = re.compile("connect to AINode|Broken pipe|frame size|closed by peer", re.I)
+    built_in = "_NaiveForecaster" if cluster.version == "2.0.1-beta" else "naive_forecaster"
+    for statement in ("SHOW MODELS", f'CALL INFERENCE({built_in}, "select s0 from root.t.f limit 8")'):
+        deadline = time.monotonic() + 15
+        while True:
+            try:
+                cluster.query(statement)
+                break
+            except SqlError as error:
+                if not dead.search(error.message):
+                    break
+                assert time.monotonic() < deadline, f"IoTDB {cluster.version} keeps a dead connection: {error}"
+            time.sleep(0.2)
+
+
 def create_model(cluster: Cluster, model_id: str, uri: str, timeout: float = 60) -> None:
     """CREATE MODEL, and its outcome: returns when the model can be called, raises SqlError when it failed.
 
@@ -219,6 +266,8 @@ def create_model(cluster: Cluster, model_id: str, uri: str, timeout: float = 60)
     """
     seen = cluster.log("confignode").stat().st_size
     cluster.execute(f'CREATE MODEL {model_id} USING URI "{uri}"')
+    if cluster.version not in ("2.0.1-beta", "2.0.5"):
+        return
     probe = f'CALL INFERENCE({model_id}, "select nothing from root.of.the.kind")'
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
@@ -228,14 +277,33 @@ def create_model(cluster: Cluster, model_id: str, uri: str, timeout: float = 60)
         except SqlError as error:
             if error.code not in (1504, 1505):
                 return
-        with cluster.log("confignode").open("rb") as log:
-            log.seek(seen)
-            text = log.read().decode(errors="replace")
-        if f"Fail to create model [{model_id}]" in text:
-            reason = re.search(rf"CREATE MODEL \[{re.escape(model_id)}\] failed[^:]*:\[(.*)\]", text)
-            raise SqlError(1500, reason[1] if reason else text)
+        reason = _failure(cluster, model_id, seen)
+        if reason is not None:
+            raise SqlError(1500, reason)
         time.sleep(0.02)
     raise AssertionError(f"CREATE MODEL {model_id} neither worked nor failed within {timeout:.0f} s")
+
+
+def create_failure(cluster: Cluster, model_id: str, uri: str, timeout: float = 60) -> str:
+    """CREATE MODEL that must fail, at once or later; returns the reason that the cluster was given."""
+    seen = cluster.log("confignode").stat().st_size
+    try:
+        cluster.execute(f'CREATE MODEL {model_id} USING URI "{uri}"')
+    except SqlError as error:
+        return error.message
+    wait_until(lambda: _failure(cluster, model_id, seen) is not None, timeout, f"CREATE MODEL {model_id} fails")
+    return str(_failure(cluster, model_id, seen))
+
+
+def _failure(cluster: Cluster, model_id: str, seen: int) -> str | None:
+    """Why the ConfigNode gave up creating the model, by its log from byte `seen` on; None when it did not."""
+    with cluster.log("confignode").open("rb") as log:
+        log.seek(seen)
+        text = log.read().decode(errors="replace")
+    if f"Fail to create model [{model_id}]" not in text:
+        return None
+    reason = re.search(rf"CREATE MODEL \[{re.escape(model_id)}\] failed[^:]*:\[(.*)\]", text)
+    return reason[1] if reason else text
 
 
 def model_states(cluster: Cluster) -> dict[str, str]:

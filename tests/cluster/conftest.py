@@ -19,12 +19,28 @@ _numbers = itertools.count(1)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every test that needs a cluster runs once per release; @pytest.mark.releases(...) narrows that."""
+    """Every test that needs a cluster runs once per release."""
     if "release" in metafunc.fixturenames:
         known = ALWAYS + (WITH_ALL if metafunc.config.getoption("--all") else [])
-        wanted = metafunc.config.getoption("--release") or known
-        mark = metafunc.definition.get_closest_marker("releases")
-        metafunc.parametrize("release", [r for r in wanted if not mark or r in mark.args], scope="session")
+        metafunc.parametrize("release", metafunc.config.getoption("--release") or known, scope="session")
+
+
+def _release(item: pytest.Item) -> str:
+    """The release that a test runs on; empty for a test without a cluster."""
+    call = getattr(item, "callspec", None)
+    return str(call.params.get("release", "")) if call else ""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keeps @pytest.mark.releases(...) and runs release after release, so that each cluster starts once."""
+    kept: list[pytest.Item] = []
+    left: list[pytest.Item] = []
+    for item in items:
+        mark = item.get_closest_marker("releases")
+        (kept if not mark or not _release(item) or _release(item) in mark.args else left).append(item)
+    items[:] = sorted(kept, key=_release)
+    config.hook.pytest_deselected(items=left)
 
 
 def pytest_configure(config: pytest.Config) -> None:

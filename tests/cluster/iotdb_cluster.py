@@ -200,6 +200,16 @@ def free_ports(count: int) -> list[int]:
     raise IoTDBError("no free ports between 15000 and 32000")
 
 
+def _is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the JVM does: old connections do not count
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
 def process_start(pid: int) -> int | None:
     """When process `pid` started (kernel ticks), or None when it is gone or a zombie."""
     try:
@@ -210,7 +220,8 @@ def process_start(pid: int) -> int | None:
     return None if fields[0] == "Z" else int(fields[19])
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
+    """For preexec_fn: the child ends when the thread that started it does."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
@@ -345,7 +356,7 @@ class Cluster:
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=_die_with_parent if tied else None,
+                preexec_fn=die_with_parent if tied else None,
             )
         self._children.append(child)
         self.pids[role] = [child.pid, process_start(child.pid) or 0]
@@ -367,6 +378,15 @@ class Cluster:
                 return False
             data_node = shown[0][3][0][1]
             return shown[0][5].get(data_node) == b"Running" and self._session_opens()
+        except (OSError, KeyError, IndexError, ValueError, struct.error):
+            return False
+
+    def ainode_running(self, port: int) -> bool:
+        """Whether the ConfigNode calls the AINode at `port` Running."""
+        try:
+            shown = _thrift_call(self.ports["config"], "showCluster", b"\0")
+            nodes = {location[2][2]: location[1] for location in shown[0][4]}
+            return bool(shown[0][5].get(nodes.get(port)) == b"Running")
         except (OSError, KeyError, IndexError, ValueError, struct.error):
             return False
 
@@ -500,6 +520,9 @@ class Rows:
         return "\n".join([rule, lines[0], rule, *lines[1:], rule])
 
 
+STANDARD_PORTS = dict(zip(Cluster.PORTS, (10710, 10720, 6667, 10730, 10740, 10750, 10760), strict=True))
+
+
 # ---------------------------------------------------------------- just enough Thrift to ask "are you there?"
 
 
@@ -572,9 +595,13 @@ def main() -> int:
     start = commands.add_parser("start")
     start.add_argument("version")
     start.add_argument("directory", type=Path)
-    start.add_argument("--standard-ports", action="store_true", help="10710, 6667, ... instead of free ones")
+    start.add_argument("--standard-ports", action="store_true", help="10710, 6667, ... where they are free")
     for name in ("stop", "ready", "port"):
         commands.add_parser(name).add_argument("directory", type=Path)
+    commands.add_parser("free-port")
+    node = commands.add_parser("node", help="exit 0 when the AINode at that port is Running")
+    node.add_argument("directory", type=Path)
+    node.add_argument("port", type=int)
     sql = commands.add_parser("sql")
     sql.add_argument("directory", type=Path)
     sql.add_argument("statement")
@@ -591,8 +618,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.command == "fetch":
         print(fetch(args.version, lambda text: print(f"  {text}", file=sys.stderr, flush=True)))
     elif args.command == "start":
-        standard = dict(zip(Cluster.PORTS, (10710, 10720, 6667, 10730, 10740, 10750, 10760), strict=True))
-        ports = standard if args.standard_ports else None
+        ports = STANDARD_PORTS if args.standard_ports and all(map(_is_free, STANDARD_PORTS.values())) else None
         cluster = Cluster.start(args.version, args.directory, tied=False, ports=ports)
         try:
             cluster.wait_ready()
@@ -602,6 +628,10 @@ def _run(args: argparse.Namespace) -> int:
         print(json.dumps(cluster.ports))
     elif args.command == "ready":
         return 0 if Cluster.attach(args.directory).ready() else 1
+    elif args.command == "free-port":
+        print(free_ports(1)[0])
+    elif args.command == "node":
+        return 0 if Cluster.attach(args.directory).ainode_running(args.port) else 1
     elif args.command == "port":
         print(json.dumps(Cluster.attach(args.directory).ports))
     elif args.command == "sql":

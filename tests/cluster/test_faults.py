@@ -48,7 +48,7 @@ def test_fault_is_a_sentence_and_stays_alone(
         assert len(cluster.query(harmless(sound)).rows) == 96
         assert len(cluster.query(harmless(bad)).rows) == 96
     assert node.row(cluster) == node_id
-    assert node.status(cluster) == "Running"
+    node.expect_running(cluster)
 
 
 def test_killed_worker(cluster: Cluster, make: Make, node: Installation) -> None:
@@ -66,7 +66,7 @@ def test_killed_worker(cluster: Cluster, make: Make, node: Installation) -> None
         except SqlError as error:
             assert "worker" in error.message or "signal" in error.message, error
             assert time.monotonic() < deadline
-    assert node.status(cluster) == "Running"
+    node.expect_running(cluster)
 
 
 def test_model_that_never_returns(cluster: Cluster, make: Make, node: Installation) -> None:
@@ -89,14 +89,14 @@ def test_model_that_never_returns(cluster: Cluster, make: Make, node: Installati
         thread.start()
         time.sleep(0.5)
         assert len(cluster.query(harmless(sound)).rows) == 96
-        assert node.status(cluster) == "Running"
+        node.expect_running(cluster)
         thread.join(20)
         assert not thread.is_alive() and len(caught) == 1
         assert 2.5 <= time.monotonic() - started < 10
         assert len(cluster.query(harmless(bad)).rows) == 96
     finally:
         node.stop()
-        node.configure(ain_inference_timeout_ms="0")
+        node.configure(ain_inference_timeout_ms="55000")
         node.start_running(cluster)
 
 
@@ -144,6 +144,6 @@ def test_drop_while_it_runs(cluster: Cluster, node: Installation, models: Path) 
         assert not thread.is_alive()
         assert outcome and (outcome[0] == 96 or isinstance(outcome[0], SqlError)), outcome
         wait_until(lambda: not (node.models_dir / name).exists(), 10, "the files of the dropped model are gone")
-        assert node.status(cluster) == "Running"
+        node.expect_running(cluster)
     finally:
         drop_quietly(cluster, name)

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from ainode import Installation, model_states, processes_of, wait_until
+from ainode import Installation, flush_dead_connections, model_states, processes_of, wait_until
 from iotdb_cluster import Cluster, free_ports
 from series import close, value
 
@@ -28,6 +28,11 @@ def works(cluster: Cluster, name: str) -> None:
     close(answer.rows, [[value(row, 0)] for row in range(96)], 0)
 
 
+def model_states_on_disk(node: Installation) -> set[str]:
+    """Ids of the models in the models folder."""
+    return {path.parent.name for path in node.models_dir.glob("*/model.pt")}
+
+
 def test_show_cluster_names_the_build(cluster: Cluster, node: Installation) -> None:
     row = node.row(cluster)
     assert row is not None
@@ -39,9 +44,8 @@ def test_show_cluster_names_the_build(cluster: Cluster, node: Installation) -> N
 
 def test_show_ainodes(cluster: Cluster, node: Installation) -> None:
     rows = cluster.query("SHOW AINODES").dicts()
-    assert [(row["Status"], int(row.get("InternalPort", row.get("RpcPort", 0)))) for row in rows] == [
-        ("Running", node.port)
-    ]
+    assert [int(row.get("InternalPort", row.get("RpcPort", 0))) for row in rows] == [node.port]
+    assert str(rows[0]["Status"]).startswith("Running")  # a reason may follow
 
 
 def test_stop_shows_unknown_and_start_takes_the_same_id(cluster: Cluster, make: Make, node: Installation) -> None:
@@ -82,14 +86,17 @@ def test_killed_node_comes_back_with_its_models(cluster: Cluster, make: Make, no
     wait_until(lambda: not processes_of(node.home), 10, "its workers die with the host")
     assert node.process is not None
     node.process.wait(10)
-    node.start_running(cluster)
+    node.start_running(cluster, flush=False)
+    assert model_states_on_disk(node) >= {name}
+    cluster.restart()  # 2.0.5 does not let go of connections that died without a farewell
+    wait_until(lambda: node.status(cluster) == "Running", 60, "SHOW CLUSTER says Running again")
     works(cluster, name)
 
 
 def test_second_start_is_refused_with_the_pid(cluster: Cluster, node: Installation) -> None:
     text = node.start_refused()
     assert str(node.process_id()) in text, text
-    assert node.status(cluster) == "Running"
+    node.expect_running(cluster)
 
 
 def test_background_start(cluster: Cluster, node: Installation, make: Make) -> None:
@@ -99,6 +106,7 @@ def test_background_start(cluster: Cluster, node: Installation, make: Make) -> N
     assert done.returncode == 0, done.stdout
     try:
         wait_until(lambda: node.status(cluster) == "Running", 30, "the node is Running")
+        flush_dead_connections(cluster)
         works(cluster, name)
     finally:
         node.stop()
@@ -113,6 +121,7 @@ def test_under_nohup_as_the_manual_writes_it(cluster: Cluster, node: Installatio
     assert int(done.stdout) > 0
     try:
         wait_until(lambda: node.status(cluster) == "Running", 30, "the node is Running")
+        flush_dead_connections(cluster)
         works(cluster, name)
     finally:
         node.stop()
@@ -122,7 +131,7 @@ def test_under_nohup_as_the_manual_writes_it(cluster: Cluster, node: Installatio
 def test_port_in_use(cluster: Cluster, node: Installation, other: Installation) -> None:
     other.configure(ain_inference_rpc_port=str(node.port))
     text = other.start_refused()
-    assert str(node.port) in text and "in use" in text.lower(), text
+    assert str(node.port) in text and str(node.process_id()) in text, text
     assert len(cluster.query("SHOW AINODES").rows) == 1
 
 
@@ -234,47 +243,40 @@ def changed_files(home: Path) -> list[Path]:
 
 
 @pytest.mark.releases("2.0.5")
-def test_as_another_user(cluster: Cluster, node: Installation, other: Installation, make: Make) -> None:
-    """The node runs as an ordinary user, who owns nothing but data and logs."""
+def test_as_another_user(cluster: Cluster, node: Installation, make: Make) -> None:
+    """The node runs as a user who owns nothing but data and logs, and is stopped by the owner of the machine."""
     if os.geteuid() != 0:
         return  # the whole suite runs as an ordinary user then
     name = make("one_column")
     works(cluster, name)
     node.stop()
     places = [node.home / "data", node.home / "logs"]
-    owned = [path for place in places for path in [place, *place.rglob("*")]]
-    kept = {path: path.lstat().st_uid for path in owned}
-    parents = [path for path in node.home.parents if path.owner() == "root" and path.is_relative_to("/tmp")]
+
+    def give(owner: int) -> None:
+        for path in [entry for place in places for entry in (place, *place.rglob("*"))]:
+            os.lchown(path, owner, owner)
+
+    parents = [path for path in node.home.parents if path != Path("/") and path != Path("/tmp")]
     modes = {path: stat.S_IMODE(path.stat().st_mode) for path in parents}
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    own_python = node.python
+    give(65534)
+    for path in parents:
+        path.chmod(modes[path] | 0o011)
     try:
-        for path in owned:
-            os.lchown(path, 65534, 65534)
-        for path in parents:
-            path.chmod(modes[path] | 0o055)
-        command = [
-            "setpriv",
-            "--reuid=65534",
-            "--regid=65534",
-            "--clear-groups",
-            "bash",
-            str(node.home / "sbin" / "start-ainode.sh"),
-            "-i",
-            node.python,
-        ]
-        with node.start_log.open("ab") as log:
-            node.process = subprocess.Popen(
-                command, cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
-            )
-        wait_until(lambda: node.status(cluster) == "Running", 30, "the node is Running")
+        # Ours may lie where only root can go. The shell makes the exec happen as that user.
+        check = [*nobody, "sh", "-c", 'exec "$0" -c "import numpy, torch"']
+        reachable = (own_python, "/usr/bin/python3")
+        node.python = next(python for python in reachable if subprocess.run([*check, python], cwd="/").returncode == 0)
+        node.start_running(cluster, prefix=nobody)
         works(cluster, name)
         node.stop()
     finally:
         node.kill()
+        node.python = own_python
         for path in parents:
             path.chmod(modes[path])
-        for place in places:
-            for path in [place, *place.rglob("*")]:
-                os.lchown(path, kept.get(path, 0), 0)
+        give(0)
     node.start_running(cluster)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import pytest
-from ainode import Installation, create_model, drop_quietly, model_states, refused
+from ainode import Installation, create_failure, create_model, drop_quietly, model_states, refused
 from iotdb_cluster import Cluster
 from series import close, sample, value
 
@@ -69,11 +69,10 @@ def test_number_types(cluster: Cluster, make: Make, device: str, name: str) -> N
 
 
 @pytest.mark.releases("2.0.5")
-@pytest.mark.parametrize("device", ["d", "i", "l"])
-def test_other_numbers_become_the_models_type(cluster: Cluster, make: Make, device: str) -> None:
-    answer = infer(cluster, make("identity"), f"root.t.{device}")
-    cut = int if device in "il" else float
-    close(answer.rows, [[cut(value(row, 0)), cut(value(row, 1))] for row in range(96)], 0)
+def test_integers_become_the_models_type(cluster: Cluster, make: Make) -> None:
+    """The other widths are refused by the DataNode itself, which reads the column as the model's type."""
+    answer = infer(cluster, make("identity"), "root.t.i")
+    close(answer.rows, [[int(value(row, 0)), int(value(row, 1))] for row in range(96)], 0)
 
 
 def test_repeated_calls_differ_only_with_their_data(cluster: Cluster, make: Make) -> None:
@@ -112,7 +111,7 @@ def test_generate_time(cluster: Cluster, make: Make) -> None:
 def test_bad_window_is_a_sentence(cluster: Cluster, make: Make, node: Installation) -> None:
     with refused("400", "96"):
         infer(cluster, make("identity"), options=", window=count(400, 1)")
-    assert node.status(cluster) == "Running"
+    node.expect_running(cluster)
 
 
 @pytest.mark.parametrize("name", ["_hidden", "a", "x" * 65])
@@ -127,8 +126,7 @@ def test_bad_ids_are_refused(cluster: Cluster, node: Installation, models: Path,
 def test_reserved_names_are_refused(cluster: Cluster, node: Installation, models: Path, name: str) -> None:
     before = sorted(os.listdir(node.models_dir))
     try:
-        with refused():
-            create_model(cluster, name, f"file://{models}/identity")
+        assert name in create_failure(cluster, name, f"file://{models}/identity")
     finally:
         drop_quietly(cluster, name)
     assert sorted(os.listdir(node.models_dir)) == before
@@ -156,13 +154,13 @@ def leaves_nothing(cluster: Cluster, node: Installation, name: str, uri: str, *w
     """A CREATE MODEL that must fail with `words` in its message, and leave no trace of ours."""
     before = sorted(os.listdir(node.models_dir))
     try:
-        with refused(*words):
-            create_model(cluster, name, uri)
+        reason = create_failure(cluster, name, uri)
+        assert not [word for word in words if word.lower() not in reason.lower()], reason
         assert sorted(os.listdir(node.models_dir)) == before, "a failed registration left files"
         staging = node.models_dir / ".staging"
         assert not staging.exists() or not list(staging.iterdir()), "a failed registration left its staging"
         assert model_states(cluster).get(name, "gone").upper() in ("GONE", "UNAVAILABLE", "INACTIVE")
-        assert node.status(cluster) == "Running"
+        node.expect_running(cluster)
     finally:
         drop_quietly(cluster, name)
 
@@ -208,7 +206,6 @@ def test_bad_uris(
         (CONFIG + "  input_type: [float32]\n", ["input_type"]),
         (CONFIG + "  input_type: float32\n", ["input_type"]),
         (CONFIG + "  output_type: [float32, decimal]\n", ["output_type", "decimal"]),
-        (CONFIG + "attributes: [1, 2]\n", ["attributes"]),
         ("!!python/object/apply:os.system ['true']\n", ["config.yaml"]),
     ],
 )
@@ -309,7 +306,7 @@ def test_wrong_number_of_columns(cluster: Cluster, make: Make, node: Installatio
     name = make("identity")
     with refused():
         cluster.query(f'CALL INFERENCE({name}, "select s0 from root.t.f where time < 96000")')
-    assert node.status(cluster) == "Running"
+    node.expect_running(cluster)
 
 
 @pytest.mark.releases("2.0.5")
@@ -328,7 +325,7 @@ def test_unknown_model(cluster: Cluster, node: Installation) -> None:
 def test_text_columns_are_refused(cluster: Cluster, make: Make, node: Installation) -> None:
     with refused():
         infer(cluster, make("identity"), "root.t.t")
-    assert node.status(cluster) == "Running"
+    node.expect_running(cluster)
 
 
 def test_nan_and_infinity_come_through(cluster: Cluster, make: Make) -> None:

@@ -18,7 +18,8 @@ PROBE = """
 import importlib.machinery, importlib.util, json, os, signal, socket, subprocess, sys, threading
 module, package, model, private = sys.argv[1:5]
 sys.path.insert(0, package)
-spec = importlib.util.spec_from_file_location("_ainode", module, loader=importlib.machinery.ExtensionFileLoader("_ainode", module))
+loader = importlib.machinery.ExtensionFileLoader("_ainode", module)
+spec = importlib.util.spec_from_file_location("_ainode", module, loader=loader)
 sys.modules["_ainode"] = importlib.util.module_from_spec(spec); spec.loader.exec_module(sys.modules["_ainode"])
 os.chdir(private)
 from ainode import sandbox

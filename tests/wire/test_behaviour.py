@@ -411,3 +411,17 @@ def test_random_bytes(probe: Probe) -> None:
                 pass
     with probe.connect() as connection:
         beat(connection, 1)
+
+
+def test_farewell(start_probe: Callable[..., Probe]) -> None:
+    """A server that ends gives idle peers a frame they cannot accept: pools of 2.0.5 then throw the connection away."""
+    probe = start_probe()
+    with probe.connect() as used, probe.connect() as silent:
+        beat(used, 1)
+        assert probe.process.stdin is not None
+        probe.process.stdin.close()  # which ends the probe
+        probe.process.stdin = None
+        assert receive_exactly(used, 4) == b"\xff\xff\xff\xff"
+        assert used.recv(1) == b""
+        assert silent.recv(1) == b""  # who never asked has no pool to clean
+    probe.process.wait(timeout=20)

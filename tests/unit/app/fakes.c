@@ -45,7 +45,7 @@ int ain_app_run(const AinAppOptions *options, GError **error) {
       options->ready(text, options->ready_data);
     }
     sigwait(&set, &signal_number);
-    return AIN_EXIT_OK;
+    return ain_app_exit_code(NULL); /* as the node does */
   }
   if (g_strcmp0(outcome, "crash") == 0) {
     _exit(9);
@@ -58,7 +58,7 @@ int ain_app_run(const AinAppOptions *options, GError **error) {
     g_set_error(error, AIN_ERROR, AIN_ERROR_UNREACHABLE, "no ConfigNode answers");
     return ain_app_exit_code(*error);
   }
-  return AIN_EXIT_OK;
+  return ain_app_exit_code(NULL);
 }
 
 AinConfig *ain_config_load(const char *home, const char *file, const char *const *overrides, GError **error) {

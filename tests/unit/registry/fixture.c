@@ -53,8 +53,10 @@ static void end_proof(gpointer data) {
 
 /* The files are there and complete while the proof runs. */
 static void check_staged(const AinModel *model) {
-  g_autofree char *file = g_build_filename(model->directory, "model.pt", NULL);
-  g_autofree char *config = g_build_filename(model->directory, "config.yaml", NULL);
+  gboolean weights = ain_model_is_flexible(model);
+  g_autofree char *file =
+      g_build_filename(model->directory, weights ? "model.safetensors" : "model.pt", NULL);
+  g_autofree char *config = g_build_filename(model->directory, weights ? "config.json" : "config.yaml", NULL);
   g_assert_true(g_file_test(file, G_FILE_TEST_IS_REGULAR));
   g_assert_true(g_file_test(config, G_FILE_TEST_IS_REGULAR));
 }
@@ -371,7 +373,7 @@ static gboolean list_entry(const char *id, AinCategory category, AinModelState s
                            gpointer data) {
   static const char *const names[] = { "inactive", "loading", "active", "dropping", "failed" };
   GString *text = data;
-  g_assert_cmpint(category, ==, AIN_CATEGORY_USER);
+  g_assert_true(category == AIN_CATEGORY_USER || ain_registry_type_of(logging->registry, id, FALSE)[0] != 0);
   g_assert_true(state != AIN_STATE_ACTIVE || model != NULL);
   g_string_append_printf(text, "%s%s:%s", text->len == 0 ? "" : " ", id, names[state]);
   return TRUE;

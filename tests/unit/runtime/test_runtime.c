@@ -20,6 +20,7 @@ typedef struct {
   guint32 rows;
   guint32 columns;
   guint64 copied;
+  guint64 offset;
   float *values;
   gint64 until;
 } Fixture;
@@ -27,6 +28,7 @@ typedef struct {
 static const char *python;
 static char *libpython;
 static char *work_dir;
+static gint64 idle_us;
 
 static void make_models(void) {
   g_autoptr(GError) error = NULL;
@@ -66,6 +68,7 @@ static void fixture_init(Fixture *f, gboolean forking, gboolean embedding) {
                               .python = python,
                               .libpython = embedding ? libpython : NULL,
                               .fork = forking,
+                              .prototype_idle_us = idle_us,
                               .sandbox = TRUE };
   f->runtime = ain_runtime_new(f->loop, &config, &error);
   g_assert_no_error(error);
@@ -132,6 +135,7 @@ static void on_done(AinSlot *slot, const AinJobResult *result, const GError *err
     f->rows = result->rows;
     f->columns = result->columns;
     f->copied = result->copied_bytes;
+    f->offset = result->input_offset;
     f->values = g_memdup2(result->data, sizeof(float) * result->batch * result->rows * result->columns);
   }
   ain_slot_release(slot);
@@ -165,6 +169,7 @@ static void check_identity(Fixture *f, guint32 batch, guint32 rows, guint32 colu
   g_assert_cmpuint(f->rows, ==, rows);
   g_assert_cmpuint(f->columns, ==, columns);
   g_assert_cmpuint(f->copied, ==, 0);
+  g_assert_cmpuint(f->offset, ==, 0); /* the array that the model saw begins where the slot begins */
   g_assert_cmpfloat(f->values[0], ==, 7.0F);
   for (gsize i = 1; i < (gsize)batch * rows * columns; i++) {
     g_assert_cmpfloat(f->values[i], ==, value_at(i));
@@ -223,6 +228,22 @@ static void test_worker_that_dies(gconstpointer data) {
   fixture_clear(&f);
 }
 
+/* The tensor is the slot: it is mapped read-only in the worker, so a model that writes into its input cannot
+ * live. */
+static void test_tensor_is_the_slot(void) {
+  Fixture f;
+  fixture_init(&f, TRUE, TRUE);
+  load(&f, "writes_input", 96, 2, 96, FALSE);
+  g_assert_no_error(f.end);
+  ask(&f, 1, 96, 2, 1.0F);
+  g_assert_error(f.error, AIN_ERROR, AIN_ERROR_WORKER_DIED);
+  if (f.end == NULL) {
+    run(&f);
+  }
+  g_assert_cmpint(ain_worker_end_signal(f.worker), ==, SIGSEGV);
+  fixture_clear(&f);
+}
+
 static void test_model_that_does_not_load(void) {
   Fixture f;
   fixture_init(&f, TRUE, TRUE);
@@ -271,6 +292,34 @@ static void test_death_of_the_prototype(void) {
   fixture_clear(&f);
 }
 
+static void look_idle(gpointer data) {
+  ain_loop_quit(((Fixture *)data)->loop);
+}
+
+/* Without a worker the prototype ends; the next worker brings another one. */
+static void test_idle_prototype_ends_and_comes_back(void) {
+  Fixture f;
+  idle_us = G_USEC_PER_SEC / 2;
+  fixture_init(&f, TRUE, TRUE);
+  idle_us = 0;
+  load(&f, "identity", 96, 2, 96, FALSE);
+  g_assert_no_error(f.end);
+  ain_worker_free(g_steal_pointer(&f.worker));
+  g_clear_pointer(&f.findings, g_free);
+  ain_loop_timer(f.loop, ain_loop_now() + 2 * G_USEC_PER_SEC, look_idle, &f);
+  run(&f);
+  g_autofree char *children = NULL;
+  g_autofree char *path = g_strdup_printf("/proc/self/task/%d/children", (int)getpid());
+  g_assert_true(g_file_get_contents(path, &children, NULL, NULL));
+  g_assert_cmpstr(children, ==, "");
+  const char *reason;
+  g_assert_cmpint(ain_runtime_state(f.runtime, &reason), ==, AIN_RUNTIME_READY);
+  load(&f, "identity", 96, 2, 96, FALSE);
+  g_assert_no_error(f.end);
+  check_identity(&f, 1, 96, 2);
+  fixture_clear(&f);
+}
+
 int main(int argc, char **argv) {
   static const Mode forked = { TRUE, TRUE };
   static const Mode spawned = { FALSE, TRUE };
@@ -292,9 +341,11 @@ int main(int argc, char **argv) {
   g_test_add_func("/runtime/raises", test_model_that_raises);
   g_test_add_data_func("/runtime/dies/forked", &forked, test_worker_that_dies);
   g_test_add_data_func("/runtime/dies/spawned", &spawned, test_worker_that_dies);
+  g_test_add_func("/runtime/zero-copy/tensor-is-the-slot", test_tensor_is_the_slot);
   g_test_add_func("/runtime/does-not-load", test_model_that_does_not_load);
   g_test_add_func("/runtime/proof/wrong-shape", test_proof_refuses_a_wrong_shape);
   g_test_add_func("/runtime/kept-input", test_kept_input_is_seen);
+  g_test_add_func("/runtime/prototype-idle", test_idle_prototype_ends_and_comes_back);
   g_test_add_func("/runtime/prototype-dies", test_death_of_the_prototype);
   work_dir = g_dir_make_tmp("ain-runtime-XXXXXX", NULL);
   int status = g_test_run();

@@ -1,0 +1,187 @@
+/* What the machine itself costs, to compare the node with.
+ *
+ *   bench_floor echo                prints its port, then gives back whatever comes, until stdin closes
+ *   bench_floor transfer BYTES N    N times: BYTES over loopback into one buffer, one pass that byte-swaps
+ *                                   them as 64-bit numbers into another, 4 bytes back; prints the median us
+ */
+#include <arpa/inet.h>
+#include <endian.h>
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <pthread.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+static _Noreturn void die(const char *what) {
+  fprintf(stderr, "bench_floor: %s: %s\n", what, strerror(errno));
+  exit(1);
+}
+
+static int listen_on_loopback(struct sockaddr_in *address) {
+  socklen_t size = sizeof *address;
+  *address = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (fd < 0 || bind(fd, (struct sockaddr *)address, sizeof *address) != 0 || listen(fd, 64) != 0
+      || getsockname(fd, (struct sockaddr *)address, &size) != 0) {
+    die("listen");
+  }
+  return fd;
+}
+
+static void no_delay(int fd) {
+  int one = 1;
+  setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+}
+
+static void send_all(int fd, const uint8_t *data, size_t size) {
+  while (size > 0) {
+    ssize_t sent = send(fd, data, size, MSG_NOSIGNAL);
+    if (sent < 0) {
+      die("send");
+    }
+    data += sent;
+    size -= (size_t)sent;
+  }
+}
+
+/* --- echo
+ * ---------------------------------------------------------------------------------------------------- */
+
+static void add(int epoll_fd, int fd) {
+  struct epoll_event event = { .events = EPOLLIN, .data.fd = fd };
+  if (epoll_ctl(epoll_fd, EPOLL_CTL_ADD, fd, &event) != 0) {
+    die("epoll_ctl"); /* stdin must be a pipe */
+  }
+}
+
+static int echo(void) {
+  struct sockaddr_in address;
+  uint8_t buffer[4096];
+  int listener = listen_on_loopback(&address);
+  int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+  add(epoll_fd, listener);
+  add(epoll_fd, STDIN_FILENO);
+  printf("%d\n", ntohs(address.sin_port));
+  fflush(stdout);
+  for (;;) {
+    struct epoll_event event;
+    if (epoll_wait(epoll_fd, &event, 1, -1) != 1) {
+      continue;
+    }
+    if (event.data.fd == STDIN_FILENO) {
+      return 0;
+    }
+    if (event.data.fd == listener) {
+      int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+      no_delay(fd);
+      add(epoll_fd, fd);
+      continue;
+    }
+    ssize_t got = recv(event.data.fd, buffer, sizeof buffer, 0);
+    if (got <= 0) {
+      close(event.data.fd);
+    } else {
+      send_all(event.data.fd, buffer, (size_t)got);
+    }
+  }
+}
+
+/* --- transfer
+ * ------------------------------------------------------------------------------------------------ */
+
+typedef struct {
+  struct sockaddr_in address;
+  size_t bytes;
+  long rounds;
+} Transfer;
+
+static void *receiver(void *data) {
+  const Transfer *transfer = data;
+  uint8_t *buffer = malloc(transfer->bytes);
+  uint64_t *swapped = malloc(transfer->bytes);
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (buffer == NULL || swapped == NULL
+      || connect(fd, (const struct sockaddr *)&transfer->address, sizeof transfer->address) != 0) {
+    die("connect");
+  }
+  no_delay(fd);
+  for (long i = 0; i < transfer->rounds; i++) {
+    for (size_t got = 0; got < transfer->bytes;) {
+      ssize_t part = recv(fd, buffer + got, transfer->bytes - got, 0);
+      if (part <= 0) {
+        die("recv");
+      }
+      got += (size_t)part;
+    }
+    for (size_t at = 0; at + 8 <= transfer->bytes; at += 8) {
+      uint64_t value;
+      memcpy(&value, buffer + at, 8);
+      swapped[at / 8] = be64toh(value);
+    }
+    send_all(fd, (const uint8_t *)swapped, 4);
+  }
+  close(fd);
+  free(buffer);
+  free(swapped);
+  return NULL;
+}
+
+static int compare(const void *a, const void *b) {
+  int64_t first = *(const int64_t *)a;
+  int64_t second = *(const int64_t *)b;
+  return (first > second) - (first < second);
+}
+
+static int64_t now_ns(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
+static int transfer(size_t bytes, long rounds) {
+  Transfer job = { .bytes = bytes, .rounds = rounds };
+  pthread_t thread;
+  uint8_t answer[4];
+  uint8_t *data = malloc(bytes);
+  int64_t *times = calloc((size_t)rounds, sizeof *times);
+  int listener = listen_on_loopback(&job.address);
+  if (data == NULL || times == NULL || pthread_create(&thread, NULL, receiver, &job) != 0) {
+    die("start");
+  }
+  int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+  no_delay(fd);
+  for (long i = 0; i < rounds; i++) {
+    memset(data, (int)i + 1, bytes);
+    int64_t begun = now_ns();
+    send_all(fd, data, bytes);
+    if (recv(fd, answer, sizeof answer, MSG_WAITALL) != sizeof answer) {
+      die("recv");
+    }
+    times[i] = now_ns() - begun;
+  }
+  pthread_join(thread, NULL);
+  qsort(times, (size_t)rounds, sizeof *times, compare);
+  printf("%.1f\n", (double)times[rounds / 2] / 1e3);
+  close(fd);
+  close(listener);
+  free(data);
+  free(times);
+  return 0;
+}
+
+int main(int argc, char **argv) {
+  if (argc == 2 && strcmp(argv[1], "echo") == 0) {
+    return echo();
+  }
+  if (argc == 4 && strcmp(argv[1], "transfer") == 0) {
+    return transfer(strtoul(argv[2], NULL, 10), strtol(argv[3], NULL, 10));
+  }
+  fprintf(stderr, "usage: bench_floor echo | bench_floor transfer BYTES N\n");
+  return 2;
+}
