@@ -34,8 +34,8 @@ static const Row rows[] = {
   [AIN_ERROR_MODEL_EXISTS] = EXISTS_ROW,
   [AIN_ERROR_MODEL_BUILTIN] = { { 1501, 1501, 1506 } },
   [AIN_ERROR_MODEL_INVALID] = CREATE_ROW,
-  [AIN_ERROR_INVALID_URI] = { { 1511, 1511, 1511 } },
-  [AIN_ERROR_INVALID_CONFIG] = { { 1512, 1512, 1512 } },
+  [AIN_ERROR_INVALID_URI] = { { 1511, 1511, 1505 } },
+  [AIN_ERROR_INVALID_CONFIG] = { { 1512, 1512, 1505 } },
   [AIN_ERROR_DROP_FAILED] = DROP_ROW,
   /* A..E know no devices, and 1507 is nothing there. */
   [AIN_ERROR_DEVICE] = { { 1510, 1507, 1508 } },

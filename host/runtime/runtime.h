@@ -96,9 +96,10 @@ typedef struct {
   guint32 batch;
   guint32 rows;
   guint32 columns;
-  const void *data; /* C-contiguous; valid until the slot is released; the worker may scribble on it */
-  guint64 copied_bytes;
-  gint64 model_ns; /* time inside the model's call */
+  const void *data;     /* C-contiguous; valid until the slot is released; the worker may scribble on it */
+  guint64 copied_bytes; /* of the input, beside the decoding pass */
+  guint64 input_offset; /* where the model's array began in the slot: 0, unless it was copied */
+  gint64 model_ns;      /* time inside the model's call */
 } AinJobResult;
 
 /* done runs once on the loop thread with a result or an error: MODEL_FAILED (the model raised; the worker

@@ -714,6 +714,7 @@ static gboolean take_result(AinWorker *worker, const AinResult *result) {
     .columns = result->columns,
     .data = bytes,
     .copied_bytes = result->copied_bytes,
+    .input_offset = result->input_offset,
     .model_ns = MAX(result->ended_ns - result->begun_ns, 0),
   };
   complete(worker, slot, &answer, NULL);

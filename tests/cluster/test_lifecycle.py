@@ -44,9 +44,8 @@ def test_show_cluster_names_the_build(cluster: Cluster, node: Installation) -> N
 
 def test_show_ainodes(cluster: Cluster, node: Installation) -> None:
     rows = cluster.query("SHOW AINODES").dicts()
-    assert [(row["Status"], int(row.get("InternalPort", row.get("RpcPort", 0)))) for row in rows] == [
-        ("Running", node.port)
-    ]
+    assert [int(row.get("InternalPort", row.get("RpcPort", 0))) for row in rows] == [node.port]
+    assert str(rows[0]["Status"]).startswith("Running")  # a reason may follow
 
 
 def test_stop_shows_unknown_and_start_takes_the_same_id(cluster: Cluster, make: Make, node: Installation) -> None:

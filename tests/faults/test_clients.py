@@ -236,13 +236,15 @@ def test_drop_and_register_while_clients_go_on(node: Node, make: Make, models: P
     with node.call() as caller:
         for round_number in range(20):
             caller.drop(model)
-            caller.register(model, (models / ("writes_input" if round_number % 2 == 0 else "identity")).as_uri())
-            time.sleep(0.05)
+            kind = 1 - round_number % 2
+            wanted = answered[kind] + 3
+            caller.register(model, (models / ["identity", "writes_input"][kind]).as_uri())
+            wait_until(lambda k=kind, n=wanted: answered[k] >= n or bool(wrong), 20, "the new model answers")
     stop.set()
     for thread in threads:
         thread.join(20)
     assert not wrong, wrong[0]
-    assert min(answered) > 20, answered
+    assert min(answered) >= 30, answered
     node.assert_running(since)
 
 

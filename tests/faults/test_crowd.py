@@ -47,7 +47,7 @@ def test_crowd_does_not_delay_heartbeats(start_node: Start, models: Path) -> Non
             f"slowest {times[-1] * 1e3:.1f} ms; {grown / CROWD:.2f} KiB a connection; none lost"
         )
         assert times[2970] < 0.05
-        assert grown < CROWD * 8
+        assert grown < CROWD * 8 or node.sanitized
         node.assert_running(since, within=0.5)
         closed = 0
         for connection in crowd:

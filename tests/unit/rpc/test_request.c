@@ -604,7 +604,7 @@ static void test_number_of_options(void) {
       clear(&o);
     }
     forecast_with_options(&o, protocols[p], 1025);
-    expect_error(&o, AIN_ERROR_TOO_LARGE, "number of entries of options has the size 1025");
+    expect_error(&o, AIN_ERROR_TOO_LARGE, "number of entries of options has 1025");
     clear(&o);
   }
 }

@@ -20,6 +20,7 @@ typedef struct {
   guint32 rows;
   guint32 columns;
   guint64 copied;
+  guint64 offset;
   float *values;
   gint64 until;
 } Fixture;
@@ -134,6 +135,7 @@ static void on_done(AinSlot *slot, const AinJobResult *result, const GError *err
     f->rows = result->rows;
     f->columns = result->columns;
     f->copied = result->copied_bytes;
+    f->offset = result->input_offset;
     f->values = g_memdup2(result->data, sizeof(float) * result->batch * result->rows * result->columns);
   }
   ain_slot_release(slot);
@@ -167,6 +169,7 @@ static void check_identity(Fixture *f, guint32 batch, guint32 rows, guint32 colu
   g_assert_cmpuint(f->rows, ==, rows);
   g_assert_cmpuint(f->columns, ==, columns);
   g_assert_cmpuint(f->copied, ==, 0);
+  g_assert_cmpuint(f->offset, ==, 0); /* the array that the model saw begins where the slot begins */
   g_assert_cmpfloat(f->values[0], ==, 7.0F);
   for (gsize i = 1; i < (gsize)batch * rows * columns; i++) {
     g_assert_cmpfloat(f->values[i], ==, value_at(i));
@@ -222,6 +225,22 @@ static void test_worker_that_dies(gconstpointer data) {
   }
   g_assert_error(f.end, AIN_ERROR, AIN_ERROR_WORKER_DIED);
   g_assert_cmpint(ain_worker_end_signal(f.worker), !=, 0);
+  fixture_clear(&f);
+}
+
+/* The tensor is the slot: it is mapped read-only in the worker, so a model that writes into its input cannot
+ * live. */
+static void test_tensor_is_the_slot(void) {
+  Fixture f;
+  fixture_init(&f, TRUE, TRUE);
+  load(&f, "writes_input", 96, 2, 96, FALSE);
+  g_assert_no_error(f.end);
+  ask(&f, 1, 96, 2, 1.0F);
+  g_assert_error(f.error, AIN_ERROR, AIN_ERROR_WORKER_DIED);
+  if (f.end == NULL) {
+    run(&f);
+  }
+  g_assert_cmpint(ain_worker_end_signal(f.worker), ==, SIGSEGV);
   fixture_clear(&f);
 }
 
@@ -322,6 +341,7 @@ int main(int argc, char **argv) {
   g_test_add_func("/runtime/raises", test_model_that_raises);
   g_test_add_data_func("/runtime/dies/forked", &forked, test_worker_that_dies);
   g_test_add_data_func("/runtime/dies/spawned", &spawned, test_worker_that_dies);
+  g_test_add_func("/runtime/zero-copy/tensor-is-the-slot", test_tensor_is_the_slot);
   g_test_add_func("/runtime/does-not-load", test_model_that_does_not_load);
   g_test_add_func("/runtime/proof/wrong-shape", test_proof_refuses_a_wrong_shape);
   g_test_add_func("/runtime/kept-input", test_kept_input_is_seen);
