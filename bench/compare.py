@@ -9,6 +9,7 @@ this node is measured (name an interpreter with --python). bench/README.md says 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -232,8 +233,9 @@ def kill_workers(node: Node, times: int, killed: list[int]) -> None:
         workers = node.workers()
         if workers:
             victim = max(workers, key=processor_ticks)
-            os.kill(victim, signal.SIGKILL)
-            killed.append(victim)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+                killed.append(victim)
 
 
 def processor_ticks(pid: int) -> int:
@@ -306,7 +308,7 @@ class Table:
         """A line that asks for no more than a limit; the median counts."""
         met = statistics.median(values) <= most if values else None
         text = f"{shown(values, digits)} {unit}"
-        self.row(what, text, other, f"≤ {most:g} {unit}", text, met)
+        self.row(what, text, other, f"≤ {most:.3g} {unit}", text, met)
 
 
 def added(f: Figures, name: str, gap: int, which: str) -> list[float]:
