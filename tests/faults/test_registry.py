@@ -23,7 +23,7 @@ def models_on_disk(node: Node) -> set[str]:
     for path in (node.home / "data" / "ainode" / "models").iterdir():
         if path.name.startswith("."):
             assert not list(path.iterdir()), f"left behind: {list(path.rglob('*'))}"
-        elif path.name != "weights":  # where weights of built-in models may be dropped in
+        elif path.name != "weights":  # of built-in models
             found.add(path.name)
     return found
 

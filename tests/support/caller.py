@@ -105,9 +105,9 @@ class Caller:
         good(self.call("deleteModel", self.types.TDeleteModelReq(modelId=model)))
 
     def states(self) -> dict[str, str]:
-        """SHOW MODELS, without the built-in ones: those are there when the interpreter has their packages."""
-        shown = good(self.call("showModels", self.types.TShowModelsReq()))
-        return {name: state for name, state in shown.stateMap.items() if "user" in shown.categoryMap[name].lower()}
+        """SHOW MODELS: the users' models and their states."""
+        answer = good(self.call("showModels", self.types.TShowModelsReq()))
+        return {name: state for name, state in answer.stateMap.items() if answer.categoryMap[name] == "USER-DEFINED"}
 
     def ask(self, model: str, block: bytes | np.ndarray, **fields: Any) -> None:
         """Sends an inference without waiting."""

@@ -23,6 +23,8 @@ SANITIZER_REPORT = re.compile(
     r"(AddressSanitizer|LeakSanitizer|ThreadSanitizer|UndefinedBehaviorSanitizer|runtime error:)"
 )
 LOG_LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNING|ERROR) \[\d+:\d+\] (.*)$")
+#: Counts what an earlier test caused.
+LATE = re.compile(r"more messages about refused requests and connections were left out$")
 SUPPRESSIONS = ROOT / "tests" / "support" / "tsan.supp"
 
 
@@ -220,9 +222,7 @@ class Node:
         for line in text.splitlines():
             match = LOG_LINE.match(line)
             grave = match is None or match[1] in ("WARNING", "ERROR")
-            # The count of what was left out may come while a later test runs.
-            known = [*self.allowed, re.compile("more messages about refused requests and connections were left out")]
-            if grave and not (match and any(pattern.search(match[2]) for pattern in known)):
+            if grave and not (match and any(pattern.search(match[2]) for pattern in [LATE, *self.allowed])):
                 bad.append(line)
         self.allowed.clear()
         return "\n".join(bad)
