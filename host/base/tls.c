@@ -415,8 +415,6 @@ static void explain(AinTls *tls, unsigned long code) {
     text = "it shows no certificate, and one is required (ain_thrift_ssl_ca_file)";
   } else if (reason == SSL_R_UNSUPPORTED_PROTOCOL || reason == SSL_R_NO_PROTOCOLS_AVAILABLE) {
     text = "it speaks no TLS 1.2 or later";
-  } else if (reason == SSL_R_UNEXPECTED_EOF_WHILE_READING) {
-    text = "it closed the connection in the middle of the handshake";
   }
   if (text != NULL) {
     g_strlcpy(tls->failure, text, sizeof tls->failure);
@@ -467,7 +465,7 @@ AinTlsStep ain_tls_handshake(AinTls *tls) {
     tls->events = POLLIN;
     return AIN_TLS_DONE;
   }
-  if (outcome(tls, result) == 0) {
+  if (outcome(tls, result) == 0 || errno == ECONNRESET || errno == EPIPE) {
     g_strlcpy(tls->failure, "it closed the connection in the middle of the handshake", sizeof tls->failure);
     return AIN_TLS_FAILED;
   }

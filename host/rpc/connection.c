@@ -232,28 +232,34 @@ void ain_connection_flush(AinConnection *c) {
 /* --- input -----------------------------------------------------------------------------------------------
  */
 
-static void refuse_length(AinConnection *c, guint32 length) {
-  const char *hint = "";
+/* What a peer may be that begins with these four bytes, which are no length. */
+static const char *hint_of(guint32 length) {
   if (length >> 16 == 0x8001 || length >> 24 == 0x82) {
-    hint = "; this looks like Thrift without framing";
-  } else if (length >> 24 == 0x16) {
-    hint = "; this looks like TLS, which is off here (ain_internal_ssl_enabled)";
-  } else if (g_ascii_isupper((gchar)(length >> 24)) && g_ascii_isupper((gchar)(length >> 16))) {
-    hint = "; this looks like HTTP";
+    return "; this looks like Thrift without framing";
   }
+  if (length >> 16 == 0x1603) {
+    return "; this looks like TLS, which is off here (ain_internal_ssl_enabled)";
+  }
+  if (g_ascii_isupper((gchar)(length >> 24)) && g_ascii_isupper((gchar)(length >> 16))) {
+    return "; this looks like HTTP";
+  }
+  return "";
+}
+
+static void refuse_length(AinConnection *c, guint32 length) {
   g_autofree char *reason =
       g_strdup_printf("a frame of %u bytes was announced, between 1 and %" G_GSIZE_FORMAT " are accepted%s",
-                      length, c->server->config.max_frame, hint);
+                      length, c->server->config.max_frame, hint_of(length));
   ain_connection_refuse(c, reason);
 }
 
-static gboolean check_protocol(AinConnection *c, guint8 first) {
+static gboolean check_protocol(AinConnection *c, guint32 length, guint8 first) {
   AinThriftProtocol protocol = AIN_THRIFT_BINARY;
   if (!ain_reader_protocol_of(first, &protocol)) {
     g_autofree char *reason =
         g_strdup_printf("a message starts with byte 0x%02x, which is neither Thrift's strict binary (0x80) "
-                        "nor its compact protocol (0x82)",
-                        first);
+                        "nor its compact protocol (0x82)%s",
+                        first, hint_of(length));
     ain_connection_refuse(c, reason);
     return FALSE;
   }
@@ -318,7 +324,7 @@ static gsize frame_size(AinConnection *c) {
     refuse_length(c, length);
     return 0;
   }
-  if (available > LENGTH_BYTES && !check_protocol(c, start[LENGTH_BYTES])) {
+  if (available > LENGTH_BYTES && !check_protocol(c, length, start[LENGTH_BYTES])) {
     return 0;
   }
   return LENGTH_BYTES + (gsize)length;

@@ -68,8 +68,8 @@ class Caller:
 
     def _protocol(self, buffer: TMemoryBuffer) -> Any:
         if self.compact:
-            return TCompactProtocol(buffer)
-        return TBinaryProtocol(buffer, strictRead=True, strictWrite=True)
+            return TCompactProtocol(buffer, string_length_limit=None)
+        return TBinaryProtocol(buffer, strictRead=True, strictWrite=True, string_length_limit=None)
 
     def encode(self, method: str, request: Any = None) -> bytes:
         """The frame of a call, with a fresh sequence id."""
