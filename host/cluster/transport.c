@@ -16,6 +16,7 @@
 #define HEADER 4
 /* A reply names the cluster's nodes: 1,000 nodes take some 200 KB. */
 #define MAX_REPLY (16U << 20)
+#define LARGEST_FRAME (512U << 20) /* that IoTDB's servers write by default */
 #define FIRST_READ (64U << 10)
 
 struct _AinTransport {
@@ -99,8 +100,7 @@ static gboolean lost(const AinTransport *self, GError **error, int errno_value, 
 }
 
 static ssize_t io_send(AinTransport *self, const guint8 *data, gsize size) {
-  return self->tls == NULL ? send(self->fd, data, size, MSG_NOSIGNAL)
-                           : ain_tls_write(self->tls, data, size);
+  return self->tls == NULL ? send(self->fd, data, size, MSG_NOSIGNAL) : ain_tls_write(self->tls, data, size);
 }
 
 static ssize_t io_receive(AinTransport *self, guint8 *data, gsize size) {
@@ -305,6 +305,8 @@ AinTransport *ain_transport_connect(const AinEndpoint *peer, const AinTransportL
   }
   g_autoptr(AinTransport) self = g_object_new(ain_transport_get_type(), NULL);
   self->limits = *limits;
+  self->limits.max_reply = limits->max_reply > 0 ? limits->max_reply : MAX_REPLY;
+  self->limits.peer = limits->peer != NULL ? limits->peer : "ConfigNode";
   self->limits.tls = NULL; /* was borrowed */
   self->fd = fd;
   self->address = g_steal_pointer(&used);
@@ -319,6 +321,10 @@ AinTransport *ain_transport_connect(const AinEndpoint *peer, const AinTransportL
 
 const char *ain_transport_address(const AinTransport *transport) {
   return transport->address;
+}
+
+void ain_transport_set_deadline(AinTransport *transport, gint64 deadline) {
+  transport->limits.deadline = deadline;
 }
 
 gboolean ain_transport_was_sent(const AinTransport *transport) {
@@ -361,6 +367,10 @@ static gboolean receive_exactly(AinTransport *self, guint8 *data, gsize size, gi
   return TRUE;
 }
 
+static gboolean is_tls_record(const guint8 header[HEADER]) {
+  return header[0] >= 0x14 && header[0] <= 0x17 && header[1] == 3;
+}
+
 /* The four bytes are no length of ours: says what they and their successors look like. */
 static gboolean not_framed(AinTransport *self, const guint8 header[HEADER], GError **error) {
   guint8 text[80];
@@ -373,20 +383,31 @@ static gboolean not_framed(AinTransport *self, const guint8 header[HEADER], GErr
   }
   if (is_text) {
     g_autofree char *quoted = ain_reply_printable((const char *)text, size);
-    g_set_error(error, AIN_ERROR, AIN_ERROR_MALFORMED, "it is not a ConfigNode: it answered \"%s\"",
-                g_strstrip(quoted));
-  } else if (header[0] >= 0x14 && header[0] <= 0x17 && header[1] == 3) {
+    g_set_error(error, AIN_ERROR, AIN_ERROR_MALFORMED, "it is not a %s: it answered \"%s\"",
+                self->limits.peer, g_strstrip(quoted));
+  } else if (is_tls_record(header)) {
     g_set_error_literal(error, AIN_ERROR, AIN_ERROR_MALFORMED,
                         "it speaks TLS and this node does not (ain_internal_ssl_enabled for ConfigNodes, "
                         "ain_cluster_ingress_ssl_enabled for DataNodes)");
   } else if (header[0] == 0x80 || header[0] == 0x82) {
-    g_set_error_literal(error, AIN_ERROR, AIN_ERROR_MALFORMED,
-                        "it is a Thrift service without frames, not a ConfigNode");
+    g_set_error(error, AIN_ERROR, AIN_ERROR_MALFORMED, "it is a Thrift service without frames, not a %s",
+                self->limits.peer);
   } else {
     g_set_error(error, AIN_ERROR, AIN_ERROR_MALFORMED,
-                "it is not a ConfigNode: its answer begins with the bytes %02x %02x %02x %02x", header[0],
-                header[1], header[2], header[3]);
+                "it is not a %s: its answer begins with the bytes %02x %02x %02x %02x", self->limits.peer,
+                header[0], header[1], header[2], header[3]);
   }
+  return FALSE;
+}
+
+/* A length that could be one of this service's is too large; other bytes are no length at all. */
+static gboolean refuse_size(AinTransport *self, const guint8 header[HEADER], gsize size, GError **error) {
+  if (size == 0 || size > LARGEST_FRAME || is_tls_record(header)) {
+    return not_framed(self, header, error);
+  }
+  g_set_error(error, AIN_ERROR, AIN_ERROR_TOO_LARGE,
+              "its answer has %" G_GSIZE_FORMAT " bytes, at most %" G_GSIZE_FORMAT " are accepted", size,
+              self->limits.max_reply);
   return FALSE;
 }
 
@@ -413,8 +434,8 @@ gboolean ain_transport_receive(AinTransport *transport, AinSlice *frame, GError 
     return FALSE;
   }
   gsize size = (gsize)header[0] << 24 | (gsize)header[1] << 16 | (gsize)header[2] << 8 | header[3];
-  if (size == 0 || size > MAX_REPLY) {
-    return not_framed(transport, header, error);
+  if (size == 0 || size > transport->limits.max_reply) {
+    return refuse_size(transport, header, size, error);
   }
   if (!receive_body(transport, size, deadline, error)) {
     return FALSE;

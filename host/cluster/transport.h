@@ -16,10 +16,12 @@ typedef struct _AinTransport AinTransport;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AinTransport, g_object_unref)
 
 typedef struct {
-  gint64 connect_us; /* for the name and all its addresses together */
-  gint64 reply_us;   /* for sending a request, and again for its reply */
-  gint64 deadline;   /* nothing goes on past this; G_MAXINT64 for none */
-  int cancel_fd;     /* borrowed; readable: give up at once; -1 for none */
+  gint64 connect_us;        /* for the name and all its addresses together */
+  gint64 reply_us;          /* for sending a request, and again for its reply */
+  gint64 deadline;          /* nothing goes on past this; G_MAXINT64 for none */
+  int cancel_fd;            /* borrowed; readable: give up at once; -1 for none */
+  gsize max_reply;          /* bytes of a reply; 0 for 16 MiB */
+  const char *peer;         /* what the peer should be, for messages; static; NULL for "ConfigNode" */
   const AinTlsContext *tls; /* NULL: no TLS; borrowed during ain_transport_connect() only */
 } AinTransportLimits;
 
@@ -39,8 +41,11 @@ const char *ain_transport_address(const AinTransport *transport);
 /* TRUE once a request has been written in part or whole: the peer may have acted on it. */
 gboolean ain_transport_was_sent(const AinTransport *transport);
 
-/* Reads the next frame (up to 16 MiB) and returns it, borrowed until the next call; the generated reader then
- * reads it through the transport. Errors: UNREACHABLE (closed, too slow), MALFORMED (not a framed Thrift
+/* A new end of all time for the calls to come, instead of the one given to connect. */
+void ain_transport_set_deadline(AinTransport *transport, gint64 deadline);
+
+/* Reads the next frame (up to max_reply) and returns it, borrowed until the next call; the generated reader
+ * then reads it through the transport. Errors: UNREACHABLE (closed, too slow), MALFORMED (not a framed Thrift
  * service; the message says what it looks like), TOO_LARGE, CANCELLED. The connection is of no use
  * afterwards. */
 gboolean ain_transport_receive(AinTransport *transport, AinSlice *frame, GError **error);

@@ -128,8 +128,9 @@ const AinKey ain_keys[] = {
     .max = 1,
     .since = OURS,
     .offset = FIELD(ssl_verify_host),
-    .doc = "1: with ain_thrift_ssl_ca_file, the certificate of a ConfigNode or DataNode must bear the name or "
-           "address that this node dials. 0: any certificate of that CA will do." },
+    .doc =
+        "1: with ain_thrift_ssl_ca_file, the certificate of a ConfigNode or DataNode must bear the name or "
+        "address that this node dials. 0: any certificate of that CA will do." },
 
   { .name = "ain_cluster_ingress_address",
     .type = AIN_VALUE_HOST,

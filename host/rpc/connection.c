@@ -419,8 +419,7 @@ static void read_some(AinConnection *c) {
     }
     gsize space = c->in->capacity - c->in_size;
     guint8 *to = c->in->data + c->in_size;
-    ssize_t got =
-        c->tls != NULL ? ain_tls_read(c->tls, to, space) : recv(c->fd, to, space, MSG_DONTWAIT);
+    ssize_t got = c->tls != NULL ? ain_tls_read(c->tls, to, space) : recv(c->fd, to, space, MSG_DONTWAIT);
     if (got == 0) {
       see_end(c);
       return;
