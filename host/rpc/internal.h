@@ -3,7 +3,7 @@
 #pragma once
 #include "rpc/call.h"
 #include "rpc/pool.h"
-#include "rpc/reader.h"
+#include "protocol/reader.h"
 #include "rpc/request.h"
 #include "rpc/server.h"
 #include "rpc/writer.h"
