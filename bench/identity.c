@@ -102,7 +102,8 @@ int main(int argc, char **argv) {
     return 2;
   }
   g_autoptr(GError) error = NULL;
-  Bench bench = { .total = argc > 4 ? (guint)CLAMP(atoi(argv[4]), 1, 100000000) : 1000000 };
+  Bench bench = { .total =
+                      argc > 4 ? (guint)CLAMP(g_ascii_strtoull(argv[4], NULL, 10), 1, 100000000) : 1000000 };
   bench.times = g_new(guint32, bench.total);
   bench.loop = ain_loop_new(1, &error);
   g_autofree char *lib_dir = g_canonicalize_filename(argv[1], NULL);
