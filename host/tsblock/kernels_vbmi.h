@@ -75,7 +75,7 @@ static inline __m512i line_f64_f32(const gdouble *from) {
   static void lines_##S##_##D(guint8 *restrict to, const void *restrict from, gsize n) {                     \
     const T *restrict in = from;                                                                             \
     const gsize lead = -(guintptr)to & 63;                                                                   \
-    if (n < 4 * PER_LINE) {                                                                                  \
+    if (n < 4 * (gsize)PER_LINE) {                                                                           \
       encode_##S##_##D(to, from, n);                                                                         \
       return;                                                                                                \
     }                                                                                                        \

@@ -266,11 +266,10 @@ def test_plain_bytes(node: Node, data: bytes) -> None:
     """Closed at once, with one sentence."""
     node.allow("it speaks no TLS", "no TLS connection: ")
     seen = len(node.log())
-    with dial(node) as connection:
-        with contextlib.suppress(ConnectionError):
-            connection.sendall(data)
-            while connection.recv(4096):  # an alert may come first
-                pass
+    with dial(node) as connection, contextlib.suppress(ConnectionError):
+        connection.sendall(data)
+        while connection.recv(4096):  # an alert may come first
+            pass
     lines = [line for line in node.log()[seen:].splitlines() if "closing the connection" in line]
     assert len(lines) <= 1  # fewer when the log says enough already
     if data[0] != 0x16 and lines:
