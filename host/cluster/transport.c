@@ -129,6 +129,19 @@ static gint64 io_deadline(const AinTransport *self) {
   return MIN(ain_loop_now() + self->limits.reply_us, self->limits.deadline);
 }
 
+/* Who refuses this node's certificate says so behind a handshake that is done on this side (TLS 1.3), and
+ * hangs up: what it said may lie there unread. */
+static gboolean lost_request(AinTransport *self, int errno_value, GError **error) {
+  guint8 byte = 0;
+  if (self->tls != NULL && ain_tls_read(self->tls, &byte, 1) < 0 && errno == EPROTO) {
+    errno_value = EPROTO;
+  }
+  gboolean hung_up = self->tls != NULL && errno_value != EPROTO;
+  return lost(self, error, errno_value,
+              hung_up ? "the request could not be sent, perhaps for this node's certificate"
+                      : "the request could not be sent");
+}
+
 static gboolean send_all(AinTransport *self, const guint8 *data, gsize size, GError **error) {
   gint64 deadline = io_deadline(self);
   while (size > 0) {
@@ -142,7 +155,7 @@ static gboolean send_all(AinTransport *self, const guint8 *data, gsize size, GEr
         return FALSE;
       }
     } else if (errno != EINTR) {
-      return lost(self, error, errno, "the request could not be sent");
+      return lost_request(self, errno, error);
     }
   }
   return TRUE;
