@@ -202,16 +202,12 @@ def attempt(node: Node, context: ssl.SSLContext) -> str:
     return str(failure.value)
 
 
-def test_client_certificates(
-    node: Node, authority: Authority, stranger: Authority, peer_cert: Certificate
-) -> None:
+def test_client_certificates(node: Node, authority: Authority, stranger: Authority, peer_cert: Certificate) -> None:
     """Only a certificate of the CA that is valid now is accepted; the log says what was wrong."""
     node.allow("no TLS connection: ")
     refused = {
         "shows no certificate": authority.client(),
-        "its certificate is not accepted: certificate has expired": authority.client(
-            authority.issue("late", days=-1)
-        ),
+        "its certificate is not accepted: certificate has expired": authority.client(authority.issue("late", days=-1)),
         "its certificate is not accepted: unable to get local issuer certificate": authority.client(
             stranger.issue("foreign")
         ),
