@@ -1,6 +1,7 @@
 #include "session/data_node.h"
 
 #include "base/error.h"
+#include "session/page.h"
 #include "session/reply_check.h"
 #include "session/status.h"
 
@@ -16,20 +17,6 @@ struct AinDataNode {
   gint64 session_id;
   gint64 statement_id;
 };
-
-void ain_node_status_clear(AinNodeStatus *status) {
-  g_free(status->message);
-  *status = (AinNodeStatus){ 0 };
-}
-
-void ain_node_page_clear(AinNodePage *page) {
-  ain_node_status_clear(&page->status);
-  g_strfreev(page->names);
-  g_strfreev(page->types);
-  g_free(page->sources);
-  g_clear_pointer(&page->blocks, g_ptr_array_unref);
-  *page = (AinNodePage){ 0 };
-}
 
 AinDataNode *ain_data_node_connect(const AinEndpoint *peer, gboolean compact,
                                    const AinTransportLimits *limits, GError **error) {
@@ -64,18 +51,11 @@ void ain_data_node_set_deadline(AinDataNode *node, gint64 deadline) {
   ain_transport_set_deadline(node->transport, deadline);
 }
 
-/* --- requests and replies: nothing of the generated types leaves this file but the blocks' bytes */
+/* --- requests and replies: nothing of the generated types leaves this file and page.c */
 
 static void set_text(char **field, const char *text) {
   g_free(*field);
   *field = g_strdup(text);
-}
-
-static void take_status(AinNodeStatus *to, const iotdbTSStatus *from) {
-  to->code = from->code;
-  to->message =
-      from->message != NULL ? ain_reply_printable(from->message, strlen(from->message)) : g_strdup("");
-  to->need_retry = from->__isset_needRetry && from->needRetry;
 }
 
 /* The reply's frame, checked; from here on the generated reader may run. */
@@ -126,9 +106,9 @@ static gint64 ticks_of(const iotdbTSOpenSessionResp *response) {
     return 1000; /* a server that does not say has the default */
   }
   if (strcmp(precision, "us") == 0) {
-    return 1000 * 1000;
+    return 1000000;
   }
-  return strcmp(precision, "ns") == 0 ? 1000 * 1000 * 1000 : 0;
+  return strcmp(precision, "ns") == 0 ? 1000000000 : 0;
 }
 
 static gboolean request_statement_id(AinDataNode *node, GError **error) {
@@ -162,7 +142,7 @@ gboolean ain_data_node_open_session(AinDataNode *node, const AinSessionOptions *
       || !CLIENT(recv_open_session)(node->service, &response, &cause)) {
     return failed(AIN_SESSION_OPEN, cause, error);
   }
-  take_status(status, response->status);
+  ain_node_status_take(status, response->status);
   *ticks = ticks_of(response);
   if (status->code != AIN_NODE_SUCCESS) {
     return TRUE;
@@ -189,30 +169,6 @@ gboolean ain_data_node_close_session(AinDataNode *node, GError **error) {
   return TRUE;
 }
 
-static GStrv take_texts(const GPtrArray *list) {
-  g_autoptr(GPtrArray) texts = g_ptr_array_sized_new(list->len + 1);
-  for (guint i = 0; i < list->len; i++) {
-    const char *text = g_ptr_array_index(list, i);
-    g_ptr_array_add(texts, g_utf8_make_valid(text != NULL ? text : "", -1));
-  }
-  g_ptr_array_add(texts, NULL);
-  return (GStrv)g_ptr_array_free(g_steal_pointer(&texts), FALSE);
-}
-
-static void take_columns(AinNodePage *page, const iotdbTSExecuteStatementResp *response) {
-  if (response->__isset_columns && response->__isset_dataTypeList) {
-    page->names = take_texts(response->columns);
-    page->types = take_texts(response->dataTypeList);
-  }
-  const GArray *sources = response->columnIndex2TsBlockColumnIndexList;
-  if (response->__isset_columnIndex2TsBlockColumnIndexList) {
-    page->n_sources = sources->len;
-    page->sources = g_new(gint32, sources->len + 1);
-    memcpy(page->sources, sources->data, sources->len * sizeof(gint32));
-  }
-  page->has_times = !(response->__isset_ignoreTimeStamp && response->ignoreTimeStamp);
-}
-
 gboolean ain_data_node_execute(AinDataNode *node, const char *sql, gint32 fetch_rows, gint64 timeout_ms,
                                AinNodePage *page, GError **error) {
   GError *cause = NULL;
@@ -232,13 +188,7 @@ gboolean ain_data_node_execute(AinDataNode *node, const char *sql, gint32 fetch_
       || !CLIENT(recv_execute_query_statement_v2)(node->service, &response, &cause)) {
     return failed(AIN_SESSION_EXECUTE, cause, error);
   }
-  take_status(&page->status, response->status);
-  take_columns(page, response);
-  page->query_id = response->__isset_queryId ? response->queryId : -1;
-  page->has_result = TRUE;
-  page->more = response->__isset_moreData && response->moreData;
-  page->is_legacy = response->__isset_queryDataSet || response->__isset_nonAlignQueryDataSet;
-  page->blocks = response->__isset_queryResult ? g_ptr_array_ref(response->queryResult) : NULL;
+  ain_node_page_take_execute(page, response);
   return TRUE;
 }
 
@@ -263,12 +213,7 @@ gboolean ain_data_node_fetch(AinDataNode *node, const char *sql, gint32 fetch_ro
       || !CLIENT(recv_fetch_results_v2)(node->service, &response, &cause)) {
     return failed(AIN_SESSION_FETCH, cause, error);
   }
-  take_status(&page->status, response->status);
-  page->query_id = query_id;
-  page->has_result = response->hasResultSet;
-  page->more = response->__isset_moreData && response->moreData;
-  page->is_legacy = response->__isset_queryDataSet || response->__isset_nonAlignQueryDataSet;
-  page->blocks = response->__isset_queryResult ? g_ptr_array_ref(response->queryResult) : NULL;
+  ain_node_page_take_fetch(page, response, query_id);
   return TRUE;
 }
 

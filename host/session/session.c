@@ -126,8 +126,12 @@ static gboolean log_in_round(AinSession *session, gint64 deadline, GError **erro
   }
   g_set_error(error, AIN_ERROR, ain_loop_now() >= deadline ? AIN_ERROR_TIMEOUT : AIN_ERROR_UNREACHABLE,
               "no DataNode could be asked [%s]; check that it runs and that ain_cluster_ingress_address and "
-              "ain_cluster_ingress_port name its dn_rpc_address and dn_rpc_port",
-              reasons->str);
+              "ain_cluster_ingress_port name its dn_rpc_address and dn_rpc_port%s",
+              reasons->str,
+              /* what a real one does about a zone that Java does not know */
+              strstr(reasons->str, "failed on openSession") != NULL
+                  ? ", and that ain_cluster_ingress_time_zone is a time zone"
+                  : "");
   return FALSE;
 }
 
@@ -300,7 +304,7 @@ static QueryStep try_once(Query *query, AinNodePage *page, GError **error) {
   AinSession *session = query->session;
   gint64 deadline = deadline_of(&query->limits);
   g_autoptr(GError) failed = NULL;
-  if ((session->node == NULL && !log_in(session, 0, deadline, &failed)) || !execute(query, page, &failed)) {
+  if ((session->node == NULL && !log_in(session, session->options.wait_us, deadline, &failed)) || !execute(query, page, &failed)) {
     QueryStep step = after_failure(query, failed);
     g_propagate_error(error, g_steal_pointer(&failed));
     return step;

@@ -31,10 +31,11 @@ typedef struct {
   const char *time_zone; /* as Java spells it: "UTC+8", "Asia/Shanghai" */
   gint64 connect_us;     /* per DataNode; default 5 s */
   gint64 reply_us;       /* per call; default 60 s */
-  gint64 wait_us;        /* how long to repeat while no DataNode is ready; default: each is asked once */
-  gint64 deadline;       /* of ain_session_open(); default: none */
-  gsize max_page_bytes;  /* of one reply; default 64 MiB */
-  int cancel_fd;         /* borrowed; must stay open as long as the session; readable: give up; -1: none */
+  gint64 wait_us; /* how long to repeat while no DataNode is ready, at a new login too; default: each is asked
+                     once */
+  gint64 deadline;      /* of ain_session_open(); default: none */
+  gsize max_page_bytes; /* of one reply; default 64 MiB */
+  int cancel_fd;        /* borrowed; must stay open as long as the session; readable: give up; -1: none */
 } AinSessionOptions;
 
 /* The ain_cluster_ingress_... keys; borrows from config. dialect, database and bounds are the caller's. */

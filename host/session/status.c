@@ -2,6 +2,8 @@
 
 #include "base/error.h"
 
+#include <string.h>
+
 /* The numbers are the same in 2.0.1-beta, 2.0.5 and 2.0.10. */
 enum {
   START_UP = 203,
@@ -88,16 +90,24 @@ static int code_of_error(const AinNodeStatus *status) {
   return ain_node_verdict(status) == AIN_NODE_PASSING ? AIN_ERROR_UNREACHABLE : AIN_ERROR_REJECTED;
 }
 
+/* ": " and the DataNode's sentence without its full stop. Owned. */
+static char *quoted(const AinNodeStatus *status) {
+  gsize size = strlen(status->message);
+  gboolean stop = size > 0 && status->message[size - 1] == '.';
+  return size == 0 ? g_strdup("") : g_strdup_printf(": %.*s", (int)(size - (stop ? 1 : 0)), status->message);
+}
+
 void ain_node_refused_login(const AinNodeStatus *status, const char *address,
                             const AinSessionOptions *options, GError **error) {
+  g_autofree char *text = quoted(status);
   g_set_error(error, AIN_ERROR, code_of_error(status),
-              "the DataNode %s refuses the login of user \"%s\" with code %d%s%s%s", address,
-              options->username, status->code, status->message[0] != '\0' ? ": " : "", status->message,
-              advice(status->code));
+              "the DataNode %s refuses the login of user \"%s\" with code %d%s%s", address, options->username,
+              status->code, text, advice(status->code));
 }
 
 void ain_node_refused_query(const AinNodeStatus *status, const char *address, GError **error) {
+  g_autofree char *text = quoted(status);
   g_set_error(error, AIN_ERROR, code_of_error(status),
-              "the DataNode %s refuses the statement with code %d%s%s%s", address, status->code,
-              status->message[0] != '\0' ? ": " : "", status->message, advice(status->code));
+              "the DataNode %s refuses the statement with code %d%s%s", address, status->code, text,
+              advice(status->code));
 }
