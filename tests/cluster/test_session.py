@@ -54,15 +54,17 @@ def _load_long(cluster: Cluster) -> None:
     import numpy as np
     from iotdb.utils.IoTDBConstants import TSDataType
     from iotdb.utils.NumpyTablet import NumpyTablet
+    from iotdb.utils.Tablet import ColumnType
 
     for table in (False, True):
         with cluster._session(table, "kinds" if table else None) as session:
             for first in range(0, ROWS, 30_000):
                 at = np.arange(first, first + 30_000, dtype=np.int64)
                 name = "long" if table else "root.long.d"
-                tablet = NumpyTablet(name, ["n"], [TSDataType.INT64], [3 * at], at + 1)
+                kinds = [ColumnType.FIELD] if table else None
+                tablet = NumpyTablet(name, ["n"], [TSDataType.INT64], [3 * at], at + 1, column_types=kinds)
                 if table:
-                    session.insert(tablet)
+                    session.insert_relational_tablet(tablet)
                 else:
                     session.insert_tablet(tablet)
 
