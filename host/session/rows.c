@@ -370,7 +370,8 @@ static guint32 stored_row(const AinTsColumn *column, guint32 row) {
 }
 
 static guint8 is_null(const AinTsColumn *column, guint32 stored) {
-  return column->nulls == NULL ? 0 : (column->nulls[stored / 8] >> (7 - stored % 8)) & 1;
+  guint bit = column->nulls == NULL ? 0 : (guint)column->nulls[stored / 8] >> (7 - stored % 8);
+  return (guint8)(bit & 1);
 }
 
 /* Where each stored text lies: their lengths stand before them, so they are found one after the other. */
