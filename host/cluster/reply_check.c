@@ -167,29 +167,22 @@ char *ain_reply_printable(const char *text, gsize size) {
 }
 
 /* TApplicationException { 1: string message, 2: i32 type } */
-static gboolean report_exception(AinThriftWalk *walk, const AinReplyForm *form, GError **error) {
+static gboolean report_exception(AinReader *reader, const AinReplyForm *form, GError **error) {
   AinSlice text = { (const guint8 *)"", 0 };
+  AinField field;
   gint32 code = 0;
-  for (;;) {
-    AinThriftType type;
-    gint16 id;
-    if (!ain_thrift_walk_field(walk, &type, &id, error)) {
-      return FALSE;
-    }
-    if (type == AIN_THRIFT_STOP) {
-      break;
-    }
-    gboolean ok;
-    if (id == 1 && type == AIN_THRIFT_STRING) {
-      ok = ain_thrift_walk_string(walk, &text, error);
-    } else if (id == 2 && type == AIN_THRIFT_I32) {
-      ok = ain_thrift_walk_i32(walk, &code, error);
+  ain_reader_struct(reader, &field);
+  while (ain_reader_next(reader, &field)) {
+    if (field.id == 1 && field.type == AIN_THRIFT_STRING) {
+      ain_reader_string(reader, &text);
+    } else if (field.id == 2 && field.type == AIN_THRIFT_I32) {
+      ain_reader_i32(reader, &code);
     } else {
-      ok = ain_thrift_walk_skip(walk, type, error);
+      ain_reader_skip(reader, field.type);
     }
-    if (!ok) {
-      return FALSE;
-    }
+  }
+  if (!ain_reader_ok(reader)) {
+    return ain_thrift_walk_fail(reader, error);
   }
   g_autofree char *quoted = ain_reply_printable((const char *)text.data, text.size);
   if (code == UNKNOWN_METHOD) {
@@ -208,21 +201,23 @@ gboolean ain_reply_check(AinReplyKind kind, AinSlice frame, gboolean compact, GE
 }
 
 gboolean ain_reply_check_form(const AinReplyForm *form, AinSlice frame, gboolean compact, GError **error) {
-  AinThriftWalk walk;
-  AinThriftMessage message;
-  if (!ain_thrift_walk_begin(&walk, frame, &message, error)) {
-    return FALSE;
+  AinReader reader;
+  AinMessage message;
+  ain_reader_init(&reader, frame.data, frame.size);
+  reader.parts_left = AIN_THRIFT_MAX_PARTS;
+  if (!ain_reader_message(&reader, &message)) {
+    return ain_thrift_walk_fail(&reader, error);
   }
-  if (walk.compact != compact) {
+  if ((reader.protocol == AIN_THRIFT_COMPACT) != compact) {
     g_set_error(error, AIN_ERROR, AIN_ERROR_MALFORMED,
-                "it answered in the %s protocol to a request in the %s", walk.compact ? "compact" : "binary",
+                "it answered in the %s protocol to a request in the %s", compact ? "binary" : "compact",
                 compact ? "compact" : "binary");
     return FALSE;
   }
-  if (message.type == AIN_THRIFT_EXCEPTION) {
-    return report_exception(&walk, form, error);
+  if (message.type == AIN_MESSAGE_EXCEPTION) {
+    return report_exception(&reader, form, error);
   }
-  if (message.type != AIN_THRIFT_REPLY || message.seqid != 0
+  if (message.type != AIN_MESSAGE_REPLY || message.seqid != 0
       || !ain_slice_equal(message.name, form->method)) {
     g_autofree char *name = ain_reply_printable((const char *)message.name.data, message.name.size);
     g_set_error(error, AIN_ERROR, AIN_ERROR_MALFORMED,
@@ -232,5 +227,6 @@ gboolean ain_reply_check_form(const AinReplyForm *form, AinSlice frame, gboolean
     return FALSE;
   }
   AinThriftStruct result = { "the result", &form->success, 1 };
-  return ain_thrift_walk_struct(&walk, &result, error) && ain_thrift_walk_end(&walk, error);
+  return ain_thrift_walk_struct(&reader, &result, error)
+         && (ain_reader_end(&reader) || ain_thrift_walk_fail(&reader, error));
 }

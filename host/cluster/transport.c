@@ -23,6 +23,7 @@ struct _AinTransport {
   ThriftTransport parent;
   AinTransportLimits limits;
   int fd;
+  AinTls *tls; /* NULL without TLS */
   char *address;
   gboolean was_sent;
   GByteArray *out; /* room for the length, then the request being written */
@@ -53,9 +54,14 @@ static gboolean transport_open(ThriftTransport *transport, GError **error) {
   return TRUE;
 }
 
+static void hang_up(AinTransport *self) {
+  g_clear_pointer(&self->tls, ain_tls_free);
+  ain_fd_close(&self->fd);
+}
+
 static gboolean transport_close(ThriftTransport *transport, GError **error) {
   (void)error;
-  ain_fd_close(&AIN_TRANSPORT(transport)->fd);
+  hang_up(AIN_TRANSPORT(transport));
   return TRUE;
 }
 
@@ -86,15 +92,28 @@ static gboolean transport_end(ThriftTransport *transport, GError **error) {
   return TRUE;
 }
 
-static gboolean lost(GError **error, int errno_value, const char *doing) {
-  g_set_error(error, AIN_ERROR, AIN_ERROR_UNREACHABLE, "%s: %s", doing, g_strerror(errno_value));
+static gboolean lost(const AinTransport *self, GError **error, int errno_value, const char *doing) {
+  gboolean by_tls = self->tls != NULL && errno_value == EPROTO;
+  g_set_error(error, AIN_ERROR, AIN_ERROR_UNREACHABLE, "%s: %s", doing,
+              by_tls ? ain_tls_failure(self->tls) : g_strerror(errno_value));
   return FALSE;
+}
+
+static ssize_t io_send(AinTransport *self, const guint8 *data, gsize size) {
+  return self->tls == NULL ? send(self->fd, data, size, MSG_NOSIGNAL) : ain_tls_write(self->tls, data, size);
+}
+
+static ssize_t io_receive(AinTransport *self, guint8 *data, gsize size) {
+  return self->tls == NULL ? recv(self->fd, data, size, 0) : ain_tls_read(self->tls, data, size);
 }
 
 /* ain_cluster_wait() with the sentence for a peer that is too slow. */
 static gboolean wait_io(AinTransport *self, short events, gint64 deadline, const char *too_slow,
                         GError **error) {
   g_autoptr(GError) waited = NULL;
+  if (self->tls != NULL) {
+    events = (short)ain_tls_events(self->tls);
+  }
   if (ain_cluster_wait(self->fd, events, deadline, self->limits.cancel_fd, &waited)) {
     return TRUE;
   }
@@ -113,7 +132,7 @@ static gint64 io_deadline(const AinTransport *self) {
 static gboolean send_all(AinTransport *self, const guint8 *data, gsize size, GError **error) {
   gint64 deadline = io_deadline(self);
   while (size > 0) {
-    ssize_t count = send(self->fd, data, size, MSG_NOSIGNAL);
+    ssize_t count = io_send(self, data, size);
     if (count >= 0) {
       self->was_sent = TRUE;
       data += count;
@@ -123,7 +142,7 @@ static gboolean send_all(AinTransport *self, const guint8 *data, gsize size, GEr
         return FALSE;
       }
     } else if (errno != EINTR) {
-      return lost(error, errno, "the request could not be sent");
+      return lost(self, error, errno, "the request could not be sent");
     }
   }
   return TRUE;
@@ -144,7 +163,7 @@ static gboolean transport_flush(ThriftTransport *transport, GError **error) {
 
 static void transport_finalize(GObject *object) {
   AinTransport *self = AIN_TRANSPORT(object);
-  ain_fd_close(&self->fd);
+  hang_up(self);
   g_free(self->address);
   g_free(self->frame);
   g_byte_array_unref(self->out);
@@ -243,6 +262,32 @@ static int connect_any(const struct addrinfo *addresses, const char *name, gint6
   return -1;
 }
 
+AinTlsContext *ain_transport_tls(const AinConfig *config, GError **error) {
+  AinTlsFiles files = { .cert_file = config->ssl_cert_file,
+                        .key_file = config->ssl_key_file,
+                        .ca_file = config->ssl_ca_file,
+                        .verify_host = config->ssl_verify_host };
+  return ain_tls_client_new(&files, error);
+}
+
+static gboolean shake_hands(AinTransport *self, gint64 deadline, GError **error) {
+  for (;;) {
+    AinTlsStep step = ain_tls_handshake(self->tls);
+    if (step == AIN_TLS_DONE) {
+      return TRUE;
+    }
+    if (step == AIN_TLS_FAILED) {
+      g_set_error(error, AIN_ERROR, AIN_ERROR_UNREACHABLE, "no TLS connection: %s",
+                  ain_tls_failure(self->tls));
+      return FALSE;
+    }
+    if (!wait_io(self, POLLIN, deadline,
+                 "no TLS connection: it does not answer the handshake; perhaps it speaks no TLS", error)) {
+      return FALSE;
+    }
+  }
+}
+
 AinTransport *ain_transport_connect(const AinEndpoint *peer, const AinTransportLimits *limits,
                                     GError **error) {
   gint64 deadline = MIN(ain_loop_now() + limits->connect_us, limits->deadline);
@@ -258,13 +303,20 @@ AinTransport *ain_transport_connect(const AinEndpoint *peer, const AinTransportL
   if (fd < 0) {
     return NULL;
   }
-  AinTransport *self = g_object_new(ain_transport_get_type(), NULL);
+  g_autoptr(AinTransport) self = g_object_new(ain_transport_get_type(), NULL);
   self->limits = *limits;
   self->limits.max_reply = limits->max_reply > 0 ? limits->max_reply : MAX_REPLY;
   self->limits.peer = limits->peer != NULL ? limits->peer : "ConfigNode";
+  self->limits.tls = NULL; /* was borrowed */
   self->fd = fd;
   self->address = g_steal_pointer(&used);
-  return self;
+  if (limits->tls != NULL) {
+    self->tls = ain_tls_new(limits->tls, fd, peer->host);
+    if (!shake_hands(self, deadline, error)) {
+      return NULL;
+    }
+  }
+  return g_steal_pointer(&self);
 }
 
 const char *ain_transport_address(const AinTransport *transport) {
@@ -291,7 +343,7 @@ static gboolean ended(AinTransport *self, gsize got, gsize size, GError **error)
                 " bytes short of at least %" G_GSIZE_FORMAT,
                 size - got, size);
   }
-  ain_fd_close(&self->fd);
+  hang_up(self);
   return FALSE;
 }
 
@@ -299,7 +351,7 @@ static gboolean receive_exactly(AinTransport *self, guint8 *data, gsize size, gi
                                 GError **error) {
   gsize got = 0;
   while (got < size) {
-    ssize_t count = recv(self->fd, data + got, size - got, 0);
+    ssize_t count = io_receive(self, data + got, size - got);
     if (count > 0) {
       got += (gsize)count;
     } else if (count == 0 || errno == ECONNRESET) {
@@ -309,7 +361,7 @@ static gboolean receive_exactly(AinTransport *self, guint8 *data, gsize size, gi
         return FALSE;
       }
     } else if (errno != EINTR) {
-      return lost(error, errno, "its answer could not be read");
+      return lost(self, error, errno, "its answer could not be read");
     }
   }
   return TRUE;
@@ -323,7 +375,7 @@ static gboolean is_tls_record(const guint8 header[HEADER]) {
 static gboolean not_framed(AinTransport *self, const guint8 header[HEADER], GError **error) {
   guint8 text[80];
   memcpy(text, header, HEADER);
-  ssize_t more = recv(self->fd, text + HEADER, sizeof text - HEADER, MSG_DONTWAIT);
+  ssize_t more = io_receive(self, text + HEADER, sizeof text - HEADER);
   gsize size = HEADER + (gsize)MAX(more, 0);
   gboolean is_text = TRUE;
   for (guint i = 0; i < HEADER; i++) {
@@ -334,8 +386,9 @@ static gboolean not_framed(AinTransport *self, const guint8 header[HEADER], GErr
     g_set_error(error, AIN_ERROR, AIN_ERROR_MALFORMED, "it is not a %s: it answered \"%s\"",
                 self->limits.peer, g_strstrip(quoted));
   } else if (is_tls_record(header)) {
-    g_set_error(error, AIN_ERROR, AIN_ERROR_MALFORMED, "it wants TLS, which a %s's port does not",
-                self->limits.peer);
+    g_set_error_literal(error, AIN_ERROR, AIN_ERROR_MALFORMED,
+                        "it speaks TLS and this node does not (ain_internal_ssl_enabled for ConfigNodes, "
+                        "ain_cluster_ingress_ssl_enabled for DataNodes)");
   } else if (header[0] == 0x80 || header[0] == 0x82) {
     g_set_error(error, AIN_ERROR, AIN_ERROR_MALFORMED, "it is a Thrift service without frames, not a %s",
                 self->limits.peer);

@@ -5,6 +5,7 @@
  * One thread at a time. Reference counted by GObject (g_object_unref). Times: ain_loop_now() scale. */
 #pragma once
 #include "base/slice.h"
+#include "base/tls.h"
 #include "config/config.h"
 
 #include <glib.h>
@@ -15,16 +16,22 @@ typedef struct _AinTransport AinTransport;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AinTransport, g_object_unref)
 
 typedef struct {
-  gint64 connect_us; /* for the name and all its addresses together */
-  gint64 reply_us;   /* for sending a request, and again for its reply */
-  gint64 deadline;   /* nothing goes on past this; G_MAXINT64 for none */
-  int cancel_fd;     /* borrowed; readable: give up at once; -1 for none */
-  gsize max_reply;   /* bytes of a reply; 0 for 16 MiB */
-  const char *peer;  /* what the peer should be, for messages; static; NULL for "ConfigNode" */
+  gint64 connect_us;        /* for the name and all its addresses together */
+  gint64 reply_us;          /* for sending a request, and again for its reply */
+  gint64 deadline;          /* nothing goes on past this; G_MAXINT64 for none */
+  int cancel_fd;            /* borrowed; readable: give up at once; -1 for none */
+  gsize max_reply;          /* bytes of a reply; 0 for 16 MiB */
+  const char *peer;         /* what the peer should be, for messages; static; NULL for "ConfigNode" */
+  const AinTlsContext *tls; /* NULL: no TLS; borrowed during ain_transport_connect() only */
 } AinTransportLimits;
 
-/* Resolves and connects, each address in turn. Errors: UNREACHABLE (the message has each address tried and
- * why), CANCELLED. */
+/* The TLS side of connections that this node makes, from the ain_thrift_ssl_ keys; made once and kept for
+ * all of them. Owned. Errors: INVALID (a file; see ain_tls_client_new()), INTERNAL. */
+AinTlsContext *ain_transport_tls(const AinConfig *config, GError **error);
+
+/* Resolves and connects, each address in turn, then shakes hands where limits->tls is given. Errors:
+ * UNREACHABLE (the message has each address tried and why; the certificate that was not accepted),
+ * CANCELLED. */
 AinTransport *ain_transport_connect(const AinEndpoint *peer, const AinTransportLimits *limits,
                                     GError **error);
 

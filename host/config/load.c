@@ -51,6 +51,7 @@ void ain_config_free(AinConfig *config) {
                           config->ingress_time_zone,
                           config->ssl_cert_file,
                           config->ssl_key_file,
+                          config->ssl_ca_file,
                           config->system_dir,
                           config->models_dir,
                           config->builtin_models_dir,

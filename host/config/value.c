@@ -40,7 +40,7 @@ char *ain_value_allowed(const AinKey *key) {
   case AIN_VALUE_PORT:
     return allowed_integer(key);
   case AIN_VALUE_BOOLEAN:
-    return g_strdup(key->max == 0 ? "0 (or false)" : "0 or 1 (or false, true)");
+    return g_strdup("0 or 1 (or false, true)");
   case AIN_VALUE_DECIMAL:
     return g_strdup_printf("a number from %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT, key->min, key->max);
   case AIN_VALUE_HOST:
@@ -101,13 +101,10 @@ static gboolean set_integer(const AinKey *key, const char *text, gpointer field,
   return TRUE;
 }
 
-static gboolean set_boolean(const AinKey *key, const char *text, gpointer field, GError **error) {
+static gboolean set_boolean(const char *text, gpointer field, GError **error) {
   gboolean on = g_str_equal(text, "1") || g_ascii_strcasecmp(text, "true") == 0;
   if (!on && !g_str_equal(text, "0") && g_ascii_strcasecmp(text, "false") != 0) {
     return refuse(error, "is neither 0 nor 1");
-  }
-  if (on && key->max == 0) {
-    return refuse(error, "asks for TLS, which this version does not have");
   }
   if (field != NULL) {
     *(gboolean *)field = on;
@@ -296,7 +293,7 @@ gboolean ain_value_set(const AinKey *key, const char *text, AinConfig *config, G
   case AIN_VALUE_PORT:
     return set_integer(key, text, field, error);
   case AIN_VALUE_BOOLEAN:
-    return set_boolean(key, text, field, error);
+    return set_boolean(text, field, error);
   case AIN_VALUE_DECIMAL:
     return check_decimal(key, text, error);
   case AIN_VALUE_HOST:

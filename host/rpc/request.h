@@ -3,7 +3,7 @@
  */
 #pragma once
 #include "rpc/call.h"
-#include "rpc/reader.h"
+#include "protocol/reader.h"
 
 #define AIN_REQUEST_INLINE 8
 

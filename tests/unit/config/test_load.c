@@ -52,6 +52,8 @@ static void test_defaults(void) {
   g_assert_cmpint(c->orphan_grace_ms, ==, 5000);
   g_assert_null(c->ssl_cert_file);
   g_assert_false(c->internal_ssl);
+  g_assert_null(c->ssl_ca_file);
+  g_assert_true(c->ssl_verify_host);
 }
 
 static void test_every_field_is_set(void) {
@@ -63,9 +65,12 @@ static void test_every_field_is_set(void) {
                              "ain_rpc_port=1\n"
                              "ain_thrift_compression_enabled=TRUE\n"
                              "ain_max_frame_bytes=1048576\n"
-                             "ain_internal_ssl_enabled=false\n"
+                             "ain_internal_ssl_enabled=true\n"
                              "ain_thrift_ssl_cert_file=conf/cert.pem\n"
                              "ain_thrift_ssl_key_file=/k.pem\n"
+                             "ain_thrift_ssl_ca_file=/ca.pem\n"
+                             "ain_thrift_ssl_verify_host=0\n"
+                             "ain_cluster_ingress_ssl_enabled=1\n"
                              "ain_cluster_ingress_address=iotdb_datanode\n"
                              "ain_cluster_ingress_port=65535\n"
                              "ain_cluster_ingress_username=u\n"
@@ -97,6 +102,10 @@ static void test_every_field_is_set(void) {
   g_assert_cmpint(c->max_frame_bytes, ==, 1048576);
   g_assert_cmpstr(c->ssl_cert_file, ==, "/nonexistent/ainode/conf/cert.pem");
   g_assert_cmpstr(c->ssl_key_file, ==, "/k.pem");
+  g_assert_cmpstr(c->ssl_ca_file, ==, "/ca.pem");
+  g_assert_true(c->internal_ssl);
+  g_assert_true(c->ingress_ssl);
+  g_assert_false(c->ssl_verify_host);
   g_assert_cmpstr(c->ingress_address, ==, "iotdb_datanode");
   g_assert_cmpuint(c->ingress_port, ==, 65535);
   g_assert_cmpstr(c->ingress_username, ==, "u");
@@ -192,8 +201,7 @@ static const BadValue BAD_VALUES[] = {
   { "ain_max_frame_bytes", "2147483648", "is out of range", "an integer from 1048576 to 2147483647 bytes" },
   { "ain_thrift_compression_enabled", "2", "is neither 0 nor 1", "0 or 1" },
   { "ain_thrift_compression_enabled", "yes", "is neither 0 nor 1", "0 or 1" },
-  { "ain_internal_ssl_enabled", "1", "this version does not have", "0 (or false)" },
-  { "ain_cluster_ingress_ssl_enabled", "true", "this version does not have", "0 (or false)" },
+  { "ain_internal_ssl_enabled", "2", "is neither 0 nor 1", "0 or 1" },
   { "ain_rpc_address", "127.0.0.256", "no valid host name", HOSTS },
   { "ain_rpc_address", "1.2.3", "no valid host name", HOSTS },
   { "ain_rpc_address", "a b", "no valid host name", HOSTS },
