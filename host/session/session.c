@@ -23,9 +23,10 @@
 struct AinSession {
   AinSessionOptions options; /* all its texts are owned */
   AinEndpoint *nodes;
-  guint current;     /* index of the node in use or to be tried next */
-  gboolean compact;  /* what the DataNodes of this cluster speak, as far as is known */
-  AinDataNode *node; /* NULL: not logged in */
+  AinTlsContext *tls; /* NULL without TLS */
+  guint current;      /* index of the node in use or to be tried next */
+  gboolean compact;   /* what the DataNodes of this cluster speak, as far as is known */
+  AinDataNode *node;  /* NULL: not logged in */
   gint64 ticks;
   AinRows *rows; /* open */
 };
@@ -60,7 +61,8 @@ static AinDataNode *log_in_as(AinSession *session, const AinEndpoint *at, gboole
                                 .deadline = deadline,
                                 .cancel_fd = options->cancel_fd,
                                 .max_reply = options->max_page_bytes,
-                                .peer = "DataNode" };
+                                .peer = "DataNode",
+                                .tls = session->tls };
   g_autoptr(AinDataNode) node = ain_data_node_connect(at, compact, &limits, error);
   g_auto(AinNodeStatus) status = { 0 };
   gint64 ticks = 0;
@@ -83,20 +85,25 @@ static AinDataNode *log_in_as(AinSession *session, const AinEndpoint *at, gboole
 /* A server closes without a word when the protocols differ (dn_rpc_thrift_compression_enable): then the other
  * one is tried. */
 static AinDataNode *log_in_at(AinSession *session, const AinEndpoint *at, gint64 deadline, GError **error) {
-  g_autoptr(GError) first = NULL;
-  AinDataNode *node = log_in_as(session, at, session->compact, deadline, &first);
-  if (node == NULL && g_error_matches(first, AIN_ERROR, AIN_ERROR_UNREACHABLE)
-      && strstr(first->message, "without an answer") != NULL) {
-    node = log_in_as(session, at, !session->compact, deadline, NULL);
-    if (node != NULL) {
-      session->compact = !session->compact;
-      return node;
-    }
+  g_autoptr(GError) failed = NULL;
+  AinDataNode *node = log_in_as(session, at, session->compact, deadline, &failed);
+  if (node != NULL) {
+    return node;
   }
-  if (node == NULL) {
-    g_propagate_error(error, g_steal_pointer(&first));
+  if (!g_error_matches(failed, AIN_ERROR, AIN_ERROR_UNREACHABLE)
+      || strstr(failed->message, "without an answer") == NULL) {
+    g_propagate_error(error, g_steal_pointer(&failed));
+    return NULL;
   }
-  return node;
+  node = log_in_as(session, at, !session->compact, deadline, NULL);
+  if (node != NULL) {
+    session->compact = !session->compact;
+    return node;
+  }
+  g_set_error(error, AIN_ERROR, AIN_ERROR_UNREACHABLE, "%s, in neither of Thrift's protocols%s",
+              failed->message,
+              session->tls == NULL ? "; perhaps it wants TLS (ain_cluster_ingress_ssl_enabled)" : "");
+  return NULL;
 }
 
 static gboolean is_final(const GError *error) {
@@ -161,6 +168,7 @@ AinSessionOptions ain_session_options(const AinConfig *config, AinEndpoint *node
                               .username = config->ingress_username,
                               .password = config->ingress_password,
                               .time_zone = config->ingress_time_zone,
+                              .tls = config->ingress_ssl ? config : NULL,
                               .cancel_fd = -1 };
 }
 
@@ -183,6 +191,7 @@ static void copy_options(AinSession *session, const AinSessionOptions *options) 
 
 static void free_session(AinSession *session) {
   drop_node(session);
+  ain_tls_context_free(session->tls);
   for (guint i = 0; i < session->options.n_nodes; i++) {
     g_free(session->nodes[i].host);
   }
@@ -205,6 +214,12 @@ AinSession *ain_session_open(const AinSessionOptions *options, GError **error) {
   }
   AinSession *session = g_new0(AinSession, 1);
   copy_options(session, options);
+  session->options.tls = NULL; /* was borrowed */
+  session->tls = options->tls != NULL ? ain_transport_tls(options->tls, error) : NULL;
+  if (options->tls != NULL && session->tls == NULL) {
+    free_session(session);
+    return NULL;
+  }
   if (!log_in(session, options->wait_us, options->deadline > 0 ? options->deadline : G_MAXINT64, error)) {
     free_session(session);
     return NULL;
@@ -304,7 +319,8 @@ static QueryStep try_once(Query *query, AinNodePage *page, GError **error) {
   AinSession *session = query->session;
   gint64 deadline = deadline_of(&query->limits);
   g_autoptr(GError) failed = NULL;
-  if ((session->node == NULL && !log_in(session, session->options.wait_us, deadline, &failed)) || !execute(query, page, &failed)) {
+  if ((session->node == NULL && !log_in(session, session->options.wait_us, deadline, &failed))
+      || !execute(query, page, &failed)) {
     QueryStep step = after_failure(query, failed);
     g_propagate_error(error, g_steal_pointer(&failed));
     return step;

@@ -29,6 +29,7 @@ typedef struct {
   const char *username;
   const char *password;
   const char *time_zone; /* as Java spells it: "UTC+8", "Asia/Shanghai" */
+  const AinConfig *tls;  /* NULL: no TLS; otherwise the configuration with the ain_thrift_ssl_ keys */
   gint64 connect_us;     /* per DataNode; default 5 s */
   gint64 reply_us;       /* per call; default 60 s */
   gint64 wait_us; /* how long to repeat while no DataNode is ready, at a new login too; default: each is asked
@@ -38,10 +39,12 @@ typedef struct {
   int cancel_fd;        /* borrowed; must stay open as long as the session; readable: give up; -1: none */
 } AinSessionOptions;
 
-/* The ain_cluster_ingress_... keys; borrows from config. dialect, database and bounds are the caller's. */
+/* The ain_cluster_ingress_... keys, TLS too; borrows from config. dialect, database and bounds are the
+ * caller's. */
 AinSessionOptions ain_session_options(const AinConfig *config, AinEndpoint *node);
 
 typedef struct AinSession AinSession;
+/* Errors also: INVALID (a file of the TLS keys; the message names key and fault). */
 AinSession *ain_session_open(const AinSessionOptions *options, GError **error);
 /* Logs out (within a second) and frees; rows that are open are freed with it. NULL is allowed. */
 void ain_session_close(AinSession *session);

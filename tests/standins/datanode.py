@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import importlib
 import socket
-import ssl
 import struct
 import sys
 import time
@@ -146,14 +145,12 @@ class DataNode(Listener):
         compact: bool = False,
         password: str = "root",
         precision: str | None = "ms",
-        tls: ssl.SSLContext | None = None,
     ) -> None:
         super().__init__(host, port)
         self.bindings = bindings
         self.compact = compact
         self.password = password
         self.precision = precision
-        self.tls = tls
         self.tables: dict[str, Table] = {
             "SHOW VERSION": Table(["Version", "BuildInfo"], ["TEXT", "TEXT"], [["2.0.5", "abc1234"]])
         }
@@ -184,15 +181,11 @@ class DataNode(Listener):
     def serve(self, connection: socket.socket) -> None:
         """Answer frame after frame."""
         self.connections += 1
-        stream: socket.socket = connection
-        if self.tls is not None:
-            stream = self.tls.wrap_socket(connection, server_side=True)
         while True:
-            frame = read_frame(stream)
+            frame = read_frame(connection)
             if (frame[:1] == b"\x82") != self.compact:
                 return  # as the Java server does
-            if not self._answer(stream, frame):
-                stream.close()
+            if not self._answer(connection, frame):
                 return
 
     def _protocol(self, buffer: TMemoryBuffer) -> Any:
