@@ -58,8 +58,7 @@ static int check(const AinConfig *config, gint timeout_s) {
 
 static int ask(const AinConfig *config, const Wishes *wishes, const char *sql) {
   g_autoptr(GError) error = NULL;
-  AinEndpoint node;
-  AinSessionOptions options = ain_session_options(config, &node);
+  AinSessionOptions options = ain_session_options(config);
   gint64 timeout_us =
       (gint64)(wishes->timeout_s > 0 ? wishes->timeout_s : DEFAULT_TIMEOUT_S) * G_USEC_PER_SEC;
   AinQueryLimits limits = { .deadline = ain_loop_now() + timeout_us };

@@ -23,6 +23,7 @@
 struct AinSession {
   AinSessionOptions options; /* all its texts are owned */
   AinEndpoint *nodes;
+  guint n_nodes;
   AinTlsContext *tls; /* NULL without TLS */
   guint current;      /* index of the node in use or to be tried next */
   gboolean compact;   /* what the DataNodes of this cluster speak, as far as is known */
@@ -113,14 +114,13 @@ static gboolean is_final(const GError *error) {
 
 /* Asks each DataNode once, from the current one on. */
 static gboolean log_in_round(AinSession *session, gint64 deadline, GError **error) {
-  const AinSessionOptions *options = &session->options;
   g_autoptr(GString) reasons = g_string_new(NULL);
-  for (guint i = 0; i < options->n_nodes; i++) {
-    const AinEndpoint *at = &session->nodes[(session->current + i) % options->n_nodes];
+  for (guint i = 0; i < session->n_nodes; i++) {
+    const AinEndpoint *at = &session->nodes[(session->current + i) % session->n_nodes];
     g_autoptr(GError) failed = NULL;
     session->node = log_in_at(session, at, deadline, &failed);
     if (session->node != NULL) {
-      session->current = (session->current + i) % options->n_nodes;
+      session->current = (session->current + i) % session->n_nodes;
       return TRUE;
     }
     if (is_final(failed)) {
@@ -161,10 +161,10 @@ static gboolean log_in(AinSession *session, gint64 wait_us, gint64 deadline, GEr
 
 /* --- the session */
 
-AinSessionOptions ain_session_options(const AinConfig *config, AinEndpoint *node) {
-  *node = (AinEndpoint){ config->ingress_address, config->ingress_port };
-  return (AinSessionOptions){ .nodes = node,
-                              .n_nodes = 1,
+AinSessionOptions ain_session_options(const AinConfig *config) {
+  return (AinSessionOptions){ .node = { config->ingress_address, config->ingress_port },
+                              .more_nodes = config->ingress_nodes,
+                              .n_more_nodes = config->n_ingress_nodes,
                               .username = config->ingress_username,
                               .password = config->ingress_password,
                               .time_zone = config->ingress_time_zone,
@@ -174,12 +174,15 @@ AinSessionOptions ain_session_options(const AinConfig *config, AinEndpoint *node
 
 static void copy_options(AinSession *session, const AinSessionOptions *options) {
   session->options = *options;
-  session->nodes = g_new0(AinEndpoint, options->n_nodes);
-  for (guint i = 0; i < options->n_nodes; i++) {
-    session->nodes[i] = (AinEndpoint){ g_strdup(options->nodes[i].host), options->nodes[i].port };
+  session->n_nodes = 1 + options->n_more_nodes;
+  session->nodes = g_new0(AinEndpoint, session->n_nodes);
+  for (guint i = 0; i < session->n_nodes; i++) {
+    const AinEndpoint *from = i == 0 ? &options->node : &options->more_nodes[i - 1];
+    session->nodes[i] = (AinEndpoint){ g_strdup(from->host), from->port };
   }
   AinSessionOptions *own = &session->options;
-  own->nodes = session->nodes;
+  own->node = (AinEndpoint){ 0 }; /* were borrowed */
+  own->more_nodes = NULL;
   own->database = g_strdup(options->database);
   own->username = g_strdup(options->username);
   own->password = g_strdup(options->password);
@@ -192,7 +195,7 @@ static void copy_options(AinSession *session, const AinSessionOptions *options) 
 static void free_session(AinSession *session) {
   drop_node(session);
   ain_tls_context_free(session->tls);
-  for (guint i = 0; i < session->options.n_nodes; i++) {
+  for (guint i = 0; i < session->n_nodes; i++) {
     g_free(session->nodes[i].host);
   }
   g_free(session->nodes);
@@ -206,7 +209,7 @@ static void free_session(AinSession *session) {
 }
 
 AinSession *ain_session_open(const AinSessionOptions *options, GError **error) {
-  if (options->n_nodes == 0 || options->username == NULL || options->password == NULL
+  if (options->node.host == NULL || options->username == NULL || options->password == NULL
       || options->time_zone == NULL) {
     g_set_error_literal(error, AIN_ERROR, AIN_ERROR_INVALID,
                         "a session needs a DataNode, a user, a password and a time zone");
@@ -310,7 +313,7 @@ static QueryStep after_failure(Query *query, const GError *failed) {
     return QUERY_FAILED;
   }
   g_info("query is repeated: %s", failed->message);
-  query->session->current = (query->session->current + 1) % query->session->options.n_nodes;
+  query->session->current = (query->session->current + 1) % query->session->n_nodes;
   query->repeats++;
   return QUERY_AGAIN;
 }
@@ -338,7 +341,7 @@ static QueryStep try_once(Query *query, AinNodePage *page, GError **error) {
   if (verdict != AIN_NODE_PASSING) {
     return QUERY_FAILED;
   }
-  if (session->options.n_nodes > 1) {
+  if (session->n_nodes > 1) {
     drop_node(session);
   }
   return after_failure(query, *error);
@@ -446,8 +449,7 @@ static char *ask_version(AinSession *session, const AinQueryLimits *limits) {
 
 gboolean ain_session_check(const AinConfig *config, gint64 timeout_us, int cancel_fd, char **found,
                            GError **error) {
-  AinEndpoint node;
-  AinSessionOptions options = ain_session_options(config, &node);
+  AinSessionOptions options = ain_session_options(config);
   AinQueryLimits limits = { .deadline = ain_loop_now() + timeout_us };
   options.cancel_fd = cancel_fd;
   options.deadline = limits.deadline;

@@ -22,8 +22,9 @@ typedef enum { AIN_DIALECT_TREE, AIN_DIALECT_TABLE } AinDialect;
 
 /* Everything is borrowed until ain_session_open() returns. Zero means the default where one is named. */
 typedef struct {
-  const AinEndpoint *nodes; /* DataNodes' client ports, tried in turn */
-  guint n_nodes;
+  AinEndpoint node;              /* a DataNode's client port; the host is borrowed */
+  const AinEndpoint *more_nodes; /* asked in turn when that one is not there */
+  guint n_more_nodes;
   AinDialect dialect;
   const char *database; /* table dialect: of unqualified names; NULL for none */
   const char *username;
@@ -41,7 +42,7 @@ typedef struct {
 
 /* The ain_cluster_ingress_... keys, TLS too; borrows from config. dialect, database and bounds are the
  * caller's. */
-AinSessionOptions ain_session_options(const AinConfig *config, AinEndpoint *node);
+AinSessionOptions ain_session_options(const AinConfig *config);
 
 typedef struct AinSession AinSession;
 /* Errors also: INVALID (a file of the TLS keys; the message names key and fault). */

@@ -18,7 +18,8 @@ PASSWORD = "keystore-password"
 def keystore(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with keystore.p12 and its certificate as PEM, made as an operator would."""
     folder = tmp_path_factory.mktemp("keystore")
-    store = ["-keystore", str(folder / "keystore.p12"), "-storetype", "PKCS12", "-storepass", PASSWORD, "-alias", "node"]
+    store = ["-keystore", str(folder / "keystore.p12"), "-storetype", "PKCS12", "-storepass", PASSWORD]
+    store += ["-alias", "node"]
     name = ["-dname", "CN=datanode", "-ext", "SAN=IP:127.0.0.1", "-validity", "2"]
     for command in (
         ["keytool", "-genkeypair", "-keyalg", "RSA", "-keysize", "2048", *store, *name],

@@ -165,8 +165,9 @@ static void query(const Probe *probe, AinSession *session, const char *sql) {
 
 static AinSessionOptions make_options(GArray *nodes, const Probe *probe) {
   return (AinSessionOptions){
-    .nodes = (AinEndpoint *)(void *)nodes->data,
-    .n_nodes = nodes->len,
+    .node = g_array_index(nodes, AinEndpoint, 0),
+    .more_nodes = &g_array_index(nodes, AinEndpoint, 1),
+    .n_more_nodes = nodes->len - 1,
     .dialect = table ? AIN_DIALECT_TABLE : AIN_DIALECT_TREE,
     .database = database,
     .username = user != NULL ? user : "root",

@@ -156,6 +156,16 @@ def test_other_addresses(bindings: Bindings, node: DataNode, probe: Probe) -> No
         assert outcome.one("done")["address"] == other.endpoint
 
 
+def test_further_nodes_of_the_configuration(bindings: Bindings, node: DataNode, query: Query) -> None:
+    with DataNode(bindings) as other:
+        node.stop()
+        more = f"ain_cluster_ingress_nodes=127.0.0.1:1, {other.endpoint}"
+        assert f"The DataNode {other.endpoint} " in query("-D", more).stdout
+    done = query("-D", more)
+    assert done.returncode == 1
+    assert all(text in done.stderr for text in (node.endpoint, "127.0.0.1:1: ", other.endpoint)), done.stderr
+
+
 def test_compact(bindings: Bindings, probe: Probe) -> None:
     with DataNode(bindings, compact=True) as node:
         table = node.tables["select n"] = numbers(2000)
