@@ -1,8 +1,9 @@
 /* Peers that were accepted and have yet to shake hands (TLS).
  *
  * Until the handshake is done a peer is no connection: it has a descriptor and a list entry, and only from
- * its first byte on what OpenSSL keeps. Each step is computed by a helper when bytes have come; none waits.
- * Their number is bounded: one more pushes out the one that was silent longest. */
+ * its first byte on what OpenSSL keeps. Each step is computed by a helper when bytes have come; none waits,
+ * and only a few helpers do this at a time, so that a flood of handshakes does not keep the others from their
+ * work. The number of peers is bounded: one more pushes out the one that was silent longest. */
 #include "rpc/internal.h"
 
 #include <errno.h>
@@ -12,35 +13,48 @@
 
 #define DEADLINE_US ((gint64)10 * G_USEC_PER_SEC)
 #define RECORD_HANDSHAKE 0x16 /* what TLS begins with */
+#define MAX_COMPUTING 2
+
+typedef enum {
+  WAITING,   /* for its socket; watched */
+  QUEUED,    /* for a helper; in server->steps */
+  COMPUTING, /* a helper has it: nobody else may touch tls, fd and step */
+} State;
 
 struct AinHandshake {
   AinRpcServer *server; /* NULL once the server is gone */
   int fd;
-  AinLoopFd *watch; /* NULL while a helper computes */
+  AinLoopFd *watch; /* while WAITING */
   AinTls *tls;      /* NULL until the first byte */
   AinTlsStep step;
+  State state;
+  gboolean dropped; /* while COMPUTING: to be freed after it */
   gint64 deadline;
-  GList link; /* in server->handshakes, in the order of the deadlines */
+  GList link;      /* in server->handshakes */
+  GList step_link; /* in server->steps, while QUEUED */
 };
 
 static void ready(guint32 events, gpointer data);
+static void check_deadlines(gpointer data);
 
-static void leave(AinHandshake *h) {
-  if (h->server != NULL) {
-    g_queue_unlink(&h->server->handshakes, &h->link);
-    h->server = NULL;
-  }
+static void discard(AinHandshake *h) {
+  ain_tls_free(h->tls);
+  close(h->fd);
+  g_free(h);
 }
 
-/* A helper's step is not interrupted: stepped() frees. */
 static void drop(AinHandshake *h) {
-  leave(h);
-  if (h->watch != NULL) {
-    ain_loop_unwatch(h->watch);
-    ain_tls_free(h->tls);
-    close(h->fd);
-    g_free(h);
+  if (h->state == COMPUTING) {
+    h->dropped = TRUE; /* a helper's step is not interrupted: stepped() frees */
+    return;
   }
+  if (h->state == QUEUED) {
+    g_queue_unlink(&h->server->steps, &h->step_link);
+  } else {
+    ain_loop_unwatch(h->watch);
+  }
+  g_queue_unlink(&h->server->handshakes, &h->link);
+  discard(h);
 }
 
 static void refuse(AinHandshake *h, const char *reason) {
@@ -48,12 +62,17 @@ static void refuse(AinHandshake *h, const char *reason) {
   drop(h);
 }
 
-static void check_deadlines(gpointer data);
-
 static void arm_timer(AinRpcServer *server) {
-  const AinHandshake *first = g_queue_peek_head(&server->handshakes);
-  if (first != NULL && server->handshake_timer == NULL) {
-    server->handshake_timer = ain_loop_timer(server->loop, first->deadline, check_deadlines, server);
+  gint64 next = G_MAXINT64;
+  if (server->handshake_timer != NULL) {
+    return; /* one that fires early looks again */
+  }
+  for (const GList *at = server->handshakes.head; at != NULL; at = at->next) {
+    const AinHandshake *h = at->data;
+    next = h->dropped ? next : MIN(next, h->deadline);
+  }
+  if (next != G_MAXINT64) {
+    server->handshake_timer = ain_loop_timer(server->loop, next, check_deadlines, server);
   }
 }
 
@@ -64,15 +83,15 @@ static void check_deadlines(gpointer data) {
   for (GList *at = server->handshakes.head; at != NULL;) {
     AinHandshake *h = at->data;
     at = at->next;
-    if (h->deadline > now) {
-      break;
+    if (!h->dropped && h->deadline <= now) {
+      refuse(h, "the TLS handshake was not finished in time");
     }
-    refuse(h, "the TLS handshake was not finished in time");
   }
   arm_timer(server);
 }
 
 static void watch(AinHandshake *h, guint32 events) {
+  h->state = WAITING;
   h->watch = ain_loop_watch(h->server->loop, h->fd, events, ready, h);
 }
 
@@ -81,36 +100,52 @@ static void step(gpointer data) {
   h->step = ain_tls_handshake(h->tls);
 }
 
+static void stepped(gpointer data);
+
+static void start_steps(AinRpcServer *server) {
+  while (server->steps_computing < MAX_COMPUTING && !g_queue_is_empty(&server->steps)) {
+    AinHandshake *h = server->steps.head->data;
+    g_queue_unlink(&server->steps, &h->step_link);
+    h->state = COMPUTING;
+    h->step = AIN_TLS_WAIT;
+    server->steps_computing++;
+    ain_loop_offload(server->loop, step, stepped, h);
+  }
+}
+
+/* The peer becomes a connection, where there is room for one. */
 static void finish(AinHandshake *h) {
   AinRpcServer *server = h->server;
-  leave(h);
-  if (ain_server_admit(server)) {
-    ain_connection_new(server, h->fd, h->tls);
-    g_free(h);
+  g_queue_unlink(&server->handshakes, &h->link);
+  if (!ain_server_admit(server)) {
+    discard(h);
     return;
   }
-  ain_tls_free(h->tls);
-  close(h->fd);
+  ain_connection_new(server, h->fd, h->tls);
   g_free(h);
 }
 
 static void stepped(gpointer data) {
   AinHandshake *h = data;
-  if (h->server == NULL) {
-    ain_tls_free(h->tls);
-    close(h->fd);
-    g_free(h);
+  AinRpcServer *server = h->server;
+  if (server == NULL) {
+    discard(h);
     return;
   }
-  if (h->step == AIN_TLS_DONE) {
+  server->steps_computing--;
+  if (h->dropped) {
+    g_queue_unlink(&server->handshakes, &h->link);
+    discard(h);
+  } else if (h->step == AIN_TLS_DONE) {
     finish(h);
-    return;
+  } else {
+    watch(h, ain_tls_events(h->tls));
+    if (h->step == AIN_TLS_FAILED) {
+      g_autofree char *reason = g_strdup_printf("no TLS connection: %s", ain_tls_failure(h->tls));
+      refuse(h, reason);
+    }
   }
-  watch(h, ain_tls_events(h->tls));
-  if (h->step == AIN_TLS_FAILED) {
-    g_autofree char *reason = g_strdup_printf("no TLS connection: %s", ain_tls_failure(h->tls));
-    refuse(h, reason);
-  }
+  start_steps(server);
 }
 
 /* FALSE: there is nothing to begin with, and the peer may be gone. */
@@ -140,14 +175,15 @@ static void ready(guint32 events, gpointer data) {
   }
   ain_loop_unwatch(h->watch);
   h->watch = NULL;
-  h->step = AIN_TLS_WAIT;
-  ain_loop_offload(h->server->loop, step, stepped, h);
+  h->state = QUEUED;
+  g_queue_push_tail_link(&h->server->steps, &h->step_link);
+  start_steps(h->server);
 }
 
 gboolean ain_handshake_evict(AinRpcServer *server, const char *why) {
   for (GList *at = server->handshakes.head; at != NULL; at = at->next) {
     AinHandshake *h = at->data;
-    if (h->watch != NULL) {
+    if (h->state == WAITING) {
       refuse(h, why);
       return TRUE;
     }
@@ -166,15 +202,22 @@ void ain_handshake_new(AinRpcServer *server, int fd) {
   h->server = server;
   h->fd = fd;
   h->deadline = ain_loop_now() + DEADLINE_US;
-  h->link.data = h;
+  h->link.data = h->step_link.data = h;
   g_queue_push_tail_link(&server->handshakes, &h->link);
   watch(h, EPOLLIN);
   arm_timer(server);
 }
 
 void ain_handshake_drop_all(AinRpcServer *server) {
-  while (server->handshakes.head != NULL) {
-    drop(server->handshakes.head->data);
+  for (GList *at = server->handshakes.head; at != NULL;) {
+    AinHandshake *h = at->data;
+    at = at->next;
+    if (h->state == COMPUTING) {
+      g_queue_unlink(&server->handshakes, &h->link);
+      h->server = NULL;
+    } else {
+      drop(h);
+    }
   }
   ain_loop_timer_stop(server->handshake_timer);
   server->handshake_timer = NULL;

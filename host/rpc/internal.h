@@ -1,9 +1,9 @@
 /* What the files of rpc share: the call, the connection and the server. Private; loop thread only, except for
  * the reference count and the abandoned flag of a call. */
 #pragma once
+#include "protocol/reader.h"
 #include "rpc/call.h"
 #include "rpc/pool.h"
-#include "protocol/reader.h"
 #include "rpc/request.h"
 #include "rpc/server.h"
 #include "rpc/writer.h"
@@ -86,6 +86,8 @@ struct AinRpcServer {
   int spare_fd; /* given up for a moment when descriptors run out, to turn a peer away */
   GQueue connections;
   GQueue handshakes;
+  GQueue steps; /* handshakes that wait for a helper */
+  guint steps_computing;
   AinLoopTimer *handshake_timer;
   GQueue calls;
   GQueue waits[AIN_N_WAITS];
