@@ -114,6 +114,7 @@ step "shellcheck" lint_shell
 say "python tests"
 step "wire" pytest tests/wire
 step "stand-in ConfigNode" pytest tests/cluster_standin
+step "data session" pytest tests/session
 step "scripts" pytest tests/scripts
 if [ -d "${PYENV_ROOT:-$HOME/.pyenv}/versions" ]; then
   step "interpreters" pytest tests/interpreters

@@ -27,6 +27,8 @@ typedef struct {
   /* data session (training, covariates) */
   char *ingress_address;
   guint16 ingress_port;
+  AinEndpoint *ingress_nodes; /* further ones, asked in turn */
+  guint n_ingress_nodes;
   char *ingress_username;
   char *ingress_password;
   char *ingress_time_zone;

@@ -299,8 +299,27 @@ static void test_too_many_seeds(void) {
   g_string_append(text, ",a:1");
   g_autoptr(GError) error = NULL;
   g_assert_null(load(text->str, NULL, NULL, &error));
-  assert_has(error->message, "names too many ConfigNodes");
+  assert_has(error->message, "names too many nodes");
   assert_has(error->message, "up to 32");
+}
+
+/* The further DataNodes are a list of their own, which may be empty. */
+static void test_ingress_nodes(void) {
+  g_autoptr(AinConfig) none = load_ok("ain_cluster_ingress_nodes=\n", NULL, NULL);
+  g_assert_cmpuint(none->n_ingress_nodes, ==, 0);
+  g_autoptr(AinConfig) two = load_ok("ain_cluster_ingress_nodes=a:1, [::1]:2\n", NULL, NULL);
+  g_assert_cmpuint(two->n_ingress_nodes, ==, 2);
+  g_assert_cmpstr(two->ingress_nodes[1].host, ==, "::1");
+  g_assert_cmpuint(two->ingress_nodes[1].port, ==, 2);
+  g_assert_cmpuint(two->n_seeds, ==, 1);
+  g_autofree char *printed = ain_config_print(two);
+  g_assert_nonnull(strstr(printed, "ain_cluster_ingress_nodes=a:1,[::1]:2"));
+  g_autoptr(GError) error = NULL;
+  g_assert_null(load("ain_cluster_ingress_nodes=a\n", NULL, NULL, &error));
+  assert_has(error->message, "has an address without a port");
+  g_clear_error(&error);
+  g_assert_null(load("ain_seed_config_node=\n", NULL, NULL, &error));
+  assert_has(error->message, "is empty");
 }
 
 static void test_too_long(void) {
@@ -476,6 +495,7 @@ int main(int argc, char **argv) {
   g_test_add_func("/config/bad-values", test_bad_values);
   g_test_add_func("/config/bad-values-elsewhere", test_bad_values_elsewhere);
   g_test_add_func("/config/too-many-seeds", test_too_many_seeds);
+  g_test_add_func("/config/load/ingress-nodes", test_ingress_nodes);
   g_test_add_func("/config/too-long", test_too_long);
   g_test_add_func("/config/contradictions", test_contradictions);
   g_test_add_func("/config/contradicting-environment", test_contradicting_environment);
