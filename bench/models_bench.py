@@ -1,10 +1,11 @@
 """Measures the built-in models of this AINode beside the official Python AINode 2.0.5.
 
-    python bench/models_bench.py --official DIR [--only GROUP,...] [--rounds 3] [--figures FILE] [--out FILE]
+    python bench/models_bench.py --official DIR [--only GROUP,...] [--parts PART,...] [--rounds 3] [--figures FILE]
 
 The two run in turn, never both at once, with the same interpreter, libraries and weights. GROUPs: statistical, naive,
-timer_xl, sundial. --figures keeps what was found in a file and adds to it, so that groups can be measured apart, each
-when the machine is quiet. bench/README.md says what is needed and how to read it.
+timer_xl, sundial. PARTs: kernel (the bare work), ours, official. --figures keeps what was found in a file and adds to
+it, so that on a machine with other users groups and parts can be measured in short pieces, one after the other.
+bench/README.md says what is needed and how to read it.
 """
 
 from __future__ import annotations
@@ -22,17 +23,19 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import nodes  # noqa: F401 - extends the path by tests/support
 import numpy as np
+from caller import Caller, Refused
 from compare import Figures, Table, processor_times, quotient, shown
+from frames import receive_frame
+from generated import load_families
 from nodes import ROOT, Node, Official, Ours, load_bindings
-
-from caller import Caller, Refused  # noqa: E402 - nodes.py extends the path
-from frames import receive_frame  # noqa: E402
-from generated import load_families  # noqa: E402
-from tsblock import decode, encode  # noqa: E402
+from thrift.transport.TTransport import TTransportException
+from tsblock import decode, encode
 
 GROUPS = ("statistical", "naive", "timer_xl", "sundial")
-#: Model, attributes. Official releases up to 2.0.7 make neither trend nor season of holtwinters: trend=none is the same.
+PARTS = ("kernel", "ours", "official")
+#: Model, attributes. The official holtwinters has neither trend nor season: trend=none is the same.
 STATISTICAL = (
     ("arima", {}),
     ("holtwinters", {"trend": "none"}),
@@ -239,10 +242,10 @@ def peak_mib(node: Node) -> float:
 
 def ask_node(bench: Bench, node: Node, group: str) -> None:
     """One group of one node, started for it."""
-    for model in WEIGHTS if group in WEIGHTS else ():
-        put_weights(bench, node, model)
-    node.start()
-    time.sleep(6 if node.name == "official" else 5)  # it imports PyTorch, and tries weights that are new
+    if group in WEIGHTS:
+        put_weights(bench, node, group)
+    node.start(HF_HUB_OFFLINE="1")
+    wait_ready(bench, node, group)
     if group == "statistical":
         ask_statistical(bench, node)
     elif group == "naive":
@@ -252,17 +255,36 @@ def ask_node(bench: Bench, node: Node, group: str) -> None:
     node.stop()
 
 
+def wait_ready(bench: Bench, node: Node, group: str) -> None:
+    """Until it listens, has imported PyTorch and looked at the weights."""
+    deadline = time.monotonic() + 60
+    time.sleep(3)
+    while time.monotonic() < deadline:
+        try:
+            client, transport = node.client()
+        except TTransportException:  # the official node registers first and listens afterwards
+            time.sleep(0.5)
+            continue
+        states = client.showModels(node.registrar.bindings.ainode.TShowModelsReq()).stateMap
+        transport.close()
+        if group not in WEIGHTS or states[group] == "ACTIVE":
+            time.sleep(1)  # the process that tried the weights ends
+            return
+        time.sleep(0.2)
+    raise RuntimeError(f"{node.name} is not ready: see {node.home / 'start.log'}")
+
+
 def put_weights(bench: Bench, node: Node, model: str) -> None:
     """Links the shared files into the node's folder."""
     directory = node.home / "data" / "ainode" / "models" / "weights" / model
-    if not directory.exists():
-        directory.mkdir(parents=True)
-        for file in (bench.options.weights / WEIGHTS[model]).iterdir():
+    directory.mkdir(parents=True, exist_ok=True)
+    for file in (bench.options.weights / WEIGHTS[model]).iterdir():
+        if not (directory / file.name).exists():
             os.link(file, directory / file.name)
 
 
-def measure_group(bench: Bench, group: str, ours: Node, official: Node | None) -> None:
-    """One round: the bare work, ours, the official node."""
+def measure_kernels(bench: Bench, group: str) -> None:
+    """The bare work, and for the long input what the machine needs to move it."""
     options = bench.options
     if group == "statistical":
         bench.note("kernel smoothing ms", bench.kernel("smoothing", str(ROWS), str(LENGTH), str(options.seconds)))
@@ -274,15 +296,23 @@ def measure_group(bench: Bench, group: str, ours: Node, official: Node | None) -
         bench.note("kernel naive long ms", bench.kernel("naive", str(LONG_ROWS), str(LENGTH), "1"))
     else:
         kind = WEIGHTS[group]
-        weights = str(options.weights / kind)
-        arguments = [kind, str(LARGE_ROWS), str(LARGE_LENGTH), str(2 * options.seconds), weights]
+        arguments = [kind, str(LARGE_ROWS), str(LARGE_LENGTH), str(options.seconds), str(options.weights / kind)]
         bench.note(f"kernel {group} ms", bench.kernel(*arguments))
-        if official is not None:
+        if options.official is not None:
             source = str(options.official / "src" / "iotdb" / "iotdb-core" / "ainode")
             bench.note(f"official kernel {group} ms", bench.kernel(*arguments, "--official", source))
-    ask_node(bench, ours, group)
-    if official is not None:
+
+
+def measure_group(bench: Bench, group: str, ours: Node, official: Node | None) -> None:
+    """One round: the bare work, ours, the official node."""
+    parts = bench.options.parts.split(",")
+    if "kernel" in parts:
+        measure_kernels(bench, group)
+    if "ours" in parts:
+        ask_node(bench, ours, group)
+    if "official" in parts and official is not None:
         ask_node(bench, official, group)
+    if {"ours", "official"} <= set(parts) and official is not None:
         compare_answers(bench, group)
 
 
@@ -359,7 +389,7 @@ def large_rows(table: Table, f: Figures, model: str) -> None:
     weights = f[f"{model} weights MiB"]
     beyond = less(less(f[f"ours {model} peak MiB"], f[f"ours {model} idle MiB"]), weights)
     table.limit("… memory beyond the idle service and the weights once", beyond, 200, "MiB", 0,
-                f"{shown(less(f[f'official {model} peak MiB'], f[f'official {model} idle MiB']))} MiB with weights")  # fmt: skip
+                f"{shown(less(f[f'official {model} peak MiB'], f[f'official {model} idle MiB']))} MiB")  # fmt: skip
 
 
 def make_table(f: Figures) -> str:
@@ -385,10 +415,11 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--python", help="interpreter that runs the models; default: the official node's")
     parser.add_argument("--build", default=str(ROOT / "build" / "release"), help="CMake build folder")
     parser.add_argument("--only", default=",".join(GROUPS), help="groups, separated by commas")
+    parser.add_argument("--parts", default=",".join(PARTS), help="of each round; answers are compared within a run")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=2, help="length of one measurement")
     parser.add_argument("--wait", type=float, default=10, help="seconds to wait for a quiet machine before a figure")
-    parser.add_argument("--weights", type=Path, help="folder that keeps the random weights (850 MB); default: temporary")
+    parser.add_argument("--weights", type=Path, help="folder that keeps the random weights (850 MB)")
     parser.add_argument("--figures", type=Path, help="file that keeps the figures between runs")
     parser.add_argument("--out", type=Path, help="file for the table; default: stdout")
     options = parser.parse_args()
