@@ -115,6 +115,7 @@ say "python tests"
 step "wire" pytest tests/wire
 step "stand-in ConfigNode" pytest tests/cluster_standin
 step "scripts" pytest tests/scripts
+step "fetch" pytest tests/fetch
 if [ -d "${PYENV_ROOT:-$HOME/.pyenv}/versions" ]; then
   step "interpreters" pytest tests/interpreters
 else

@@ -455,12 +455,12 @@ def main() -> int:
         try:
             for group in groups * options.rounds:
                 measure_group(bench, group, ours, official)
+                if options.figures is not None:
+                    options.figures.write_text(json.dumps(bench.figures))
         finally:
             ours.close()
             if official is not None:
                 official.close()
-            if options.figures is not None:
-                options.figures.write_text(json.dumps(bench.figures))
     busy = shown(bench.figures["busy %"])
     text = f"Other work on the machine before each measurement: {busy} %.\n\n{make_table(bench.figures)}\n"
     if options.out is None:
