@@ -164,6 +164,8 @@ def _request(url: str, private: bool) -> tuple[_Connection, http.client.HTTPResp
     except ssl.SSLCertVerificationError as error:
         connection.close()
         raise FetchError(f"the certificate of {host} is not accepted: {error.verify_message}") from None
+    except UnicodeError as error:
+        raise FetchError(f"{url} names a host that cannot be ({error})") from None
     except (OSError, http.client.HTTPException) as error:
         connection.close()
         raise _Passing(f"{url}: {type(error).__name__}: {error}") from None
@@ -175,8 +177,11 @@ def _follow(url: str, private: bool) -> tuple[_Connection, http.client.HTTPRespo
         connection, response = _request(url, private)
         if response.status not in (301, 302, 303, 307, 308):
             return connection, response
-        target = urllib.parse.urljoin(url, response.headers.get("Location", ""))
         connection.close()
+        try:
+            target = urllib.parse.urljoin(url, response.headers.get("Location", ""))
+        except ValueError as error:
+            raise FetchError(f"{url} leads to what is no URL ({error})") from None
         if url.startswith("https:") and not target.startswith("https:"):
             raise FetchError(f"{url} leads from https to {target}, which is not encrypted")
         url = target

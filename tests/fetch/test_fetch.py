@@ -132,7 +132,19 @@ def test_redirects_that_loop(liar: Liar, tmp_path: Path) -> None:
     assert len(liar.asked) == 6
 
 
-@pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher:x", "http://", "//a:b@h/x"])
+TARGETS = [
+    "file:///etc/passwd",
+    "ftp://127.0.0.1/x",
+    "gopher:x",
+    "http://",
+    "//a:b@h/x",
+    "http://[::1/x",
+    "http://\u00e4..b/x",
+    "http://h:0x10/x",
+]
+
+
+@pytest.mark.parametrize("target", TARGETS)
 def test_redirects_to_elsewhere(liar: Liar, tmp_path: Path, target: str) -> None:
     liar.answers["/m/config.yaml"] = redirect(target)
     status, _ = run(f"{liar.url}/m", tmp_path)
