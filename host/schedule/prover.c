@@ -104,18 +104,29 @@ static gboolean take_findings(AinModel *model, const char *findings, GError **er
   return FALSE;
 }
 
+/* A pipeline was run while it loaded; of a large model the number of threads was found. */
+static void take_flexible(Proof *proof, AinWorker *worker, const char *findings) {
+  AinModel *model = proof->model;
+  g_autoptr(GError) error = NULL;
+  /* NOLINTNEXTLINE(cert-err34-c): the conversion is bounded, and 0 where there is none */
+  if (sscanf(findings, "threads=%2u", &model->threads) != 1) {
+    model->threads = 0;
+  }
+  if (model->kind == AIN_KIND_PIPELINE && !take_findings(model, findings, &error)) {
+    ain_worker_kill(worker, error);
+    return;
+  }
+  ain_loop_timer_stop(proof->timer);
+  proof->timer = ain_loop_timer(proof->proofs->context->loop, ain_loop_now(), slot_passed, proof);
+}
+
 static void worker_loaded(AinWorker *worker, const char *findings, gpointer data) {
   Proof *proof = data;
   AinModel *model = proof->model;
   g_autoptr(GError) error = NULL;
   AinSlot *slot = NULL;
   if (ain_model_is_flexible(model)) { /* that it loads is the proof */
-    /* NOLINTNEXTLINE(cert-err34-c): the conversion is bounded, and 0 where there is none */
-    if (sscanf(findings, "threads=%2u", &model->threads) != 1) {
-      model->threads = 0;
-    }
-    ain_loop_timer_stop(proof->timer);
-    proof->timer = ain_loop_timer(proof->proofs->context->loop, ain_loop_now(), slot_passed, proof);
+    take_flexible(proof, worker, findings);
     return;
   }
   if (take_findings(model, findings, &error)) {

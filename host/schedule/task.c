@@ -276,6 +276,7 @@ static const guint8 *declared_types(const AinTask *task) {
 /* The types of all other answers. Owned. */
 static guint8 *uniform_types(const AinTask *task) {
   gboolean labels = task->result_dtype == AIN_DTYPE_INT32 /* of a detector */
+                    && task->model->kind == AIN_KIND_STATISTICAL
                     && ain_call_request(task->call)->method == AIN_METHOD_INFERENCE
                     && !wants_one_double(task);
   guint8 *types = g_malloc(task->out_columns);
