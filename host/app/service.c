@@ -406,9 +406,6 @@ static void answer_now(AinService *service, AinCall *call) {
   case AIN_METHOD_SHOW_DEVICES:
     show_devices(service, call);
     break;
-  case AIN_METHOD_CLASSIFY:
-    refuse(call, AIN_ERROR_UNSUPPORTED, "classification is not supported yet");
-    break;
   case AIN_METHOD_CREATE_TRAINING:
   case AIN_METHOD_CREATE_TUNING:
     refuse(call, AIN_ERROR_UNSUPPORTED, "training and tuning are not supported yet");
@@ -421,7 +418,7 @@ static void answer_now(AinService *service, AinCall *call) {
 
 /* What a stopping node does not begin any more. */
 static gboolean runs_models(AinMethod method) {
-  return method == AIN_METHOD_INFERENCE || method == AIN_METHOD_FORECAST
+  return method == AIN_METHOD_INFERENCE || method == AIN_METHOD_FORECAST || method == AIN_METHOD_CLASSIFY
          || method == AIN_METHOD_REGISTER_MODEL || method == AIN_METHOD_LOAD_MODEL;
 }
 
@@ -435,6 +432,7 @@ void ain_service_handle(AinCall *call, gpointer data) {
   switch (ain_call_request(call)->method) {
   case AIN_METHOD_INFERENCE:
   case AIN_METHOD_FORECAST:
+  case AIN_METHOD_CLASSIFY:
     infer(service, call);
     break;
   case AIN_METHOD_REGISTER_MODEL:

@@ -195,9 +195,11 @@ static void overdue(gpointer data) {
   ain_worker_kill(proof->worker, error);
 }
 
-/* One element type for all columns: the widest that is declared. */
+/* One element type for all columns: the smallest that holds each of those declared without loss. Where the
+ * model does not take it, the proof goes on with float32. */
 static AinDType declared_dtype(const AinModel *model) {
   AinDType widest = AIN_DTYPE_BOOL;
+  gboolean integers = FALSE;
   for (gint32 i = 0; i < model->input_shape[1]; i++) {
     AinDType dtype = AIN_DTYPE_FLOAT32;
     switch (model->input_types[i]) {
@@ -216,9 +218,10 @@ static AinDType declared_dtype(const AinModel *model) {
     default:
       break;
     }
+    integers |= dtype == AIN_DTYPE_INT32 || dtype == AIN_DTYPE_INT64;
     widest = MAX(widest, dtype);
   }
-  return widest;
+  return widest == AIN_DTYPE_FLOAT32 && integers ? AIN_DTYPE_FLOAT64 : widest;
 }
 
 static void attempt(Proof *proof) {
