@@ -97,7 +97,7 @@ def test_nulls_in_windows(caller: Caller, make: Make, policy: str) -> None:
 
 
 def test_policy_of_the_node(start_node: Start, models: Path, tmp_path: Path) -> None:
-    """ain_null_policy decides where a request does not; for models of users and built-in ones; all null is no series."""
+    """ain_null_policy decides where a request does not, for all kinds of models; all null is no series."""
     node = start_node(AIN_NULL_POLICY="interpolate")
     values, mask = ramp(np.float32), holes()
     with node.call("E") as caller:

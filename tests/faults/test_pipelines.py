@@ -78,7 +78,7 @@ def user_models(node: Node) -> list[str]:
 def test_asked_by_every_release(
     node: Node, late: Caller, register: Register, tmp_path: Path, framework: str
 ) -> None:
-    """CALL INFERENCE and FORECAST of early and late releases; the type of config.json is listed; dropped, nothing stays."""
+    """CALL INFERENCE and FORECAST of early and late releases; listed; kept where later releases look."""
     model = register(f"drift_{framework}", write_pipeline(tmp_path / "drift", framework=framework))
     values = wave(50)
     tolerance = 1e-12 if framework == "numpy" else 1e-5  # tensors are float32, as in the official releases
@@ -155,7 +155,7 @@ def test_types_are_not_squeezed(
 
 
 def test_options_reach_the_hooks(late: Caller, register: Register, tmp_path: Path) -> None:
-    """As texts, to every hook that takes them; output_length is a number. What is the node's own does not come through."""
+    """As texts, to every hook that takes them; output_length is a number; what is the node's own stays there."""
     code = IMPORT + """
 import numpy as np
 
@@ -196,7 +196,8 @@ class Constant(ForecastPipeline):
 def test_modules_of_the_same_name(late: Caller, register: Register, tmp_path: Path) -> None:
     """Each model has its own helper, whatever its name, and a file called as an installed package hides nothing."""
     for value in (1.0, 2.0):
-        files = {"helper.py": f"VALUE = {value}\n", "json.py": "raise RuntimeError\n", "numpy.py": "raise RuntimeError\n"}
+        raises = "raise RuntimeError\n"
+        files = {"helper.py": f"VALUE = {value}\n", "json.py": raises, "numpy.py": raises}
         uri = write_pipeline(
             tmp_path / str(value), SAME_NAMES, "pipeline.Constant", files=files, framework="numpy"
         )
@@ -323,7 +324,10 @@ class Talk(ChatPipeline):
     assert forecast(late, model, wave(9), 3).tolist() == [[1.0]] * 3
 
 
-BODY = "class P(ForecastPipeline):\n    def forecast(self, inputs, **k):\n        return [x['targets'] for x in inputs]\n"
+BODY = """class P(ForecastPipeline):
+    def forecast(self, inputs, **k):
+        return [x['targets'] for x in inputs]
+"""
 BAD: dict[str, tuple[dict[str, Any], str, str]] = {
     "no class": ({"name": "p.Q"}, IMPORT + BODY, "p.py has no class Q"),
     "no name": ({"name": "justone"}, IMPORT + BODY, "<file>.<Class> was expected"),
@@ -412,7 +416,7 @@ def test_no_network_and_no_other_files(node: Node, late: Caller, tmp_path: Path)
 
 
 def test_names_and_repeats(node: Node, late: Caller, register: Register, tmp_path: Path) -> None:
-    """Built-in names are protected; the same content again is the same success; other content is refused; unknown ids too."""
+    """Built-in names are protected; the same content again is the same success; other content is refused."""
     node.allow("was not registered")
     uri = write_pipeline(tmp_path / "a", framework="numpy")
     other = write_pipeline(tmp_path / "b", framework="numpy", files={"more.txt": "other content\n"})
@@ -439,7 +443,8 @@ def test_names_and_repeats(node: Node, late: Caller, register: Register, tmp_pat
 
 def test_drop_while_in_use(node: Node, late: Caller, tmp_path: Path) -> None:
     """What runs ends with its answer, what waits is refused, then the model and its worker are gone."""
-    code = DRIFT.replace("outputs = []\n", "outputs = []\n        import time; time.sleep(float(infer_kwargs['wait']))\n")
+    wait = "outputs = []\n        import time; time.sleep(float(infer_kwargs['wait']))\n"
+    code = DRIFT.replace("outputs = []\n", wait)
     node.allow("the first run of the pipeline failed")
     late.register("in_use", write_pipeline(tmp_path / "a", code, framework="numpy"))
     values = wave(20)
@@ -471,8 +476,8 @@ def test_a_pipeline_that_dies(node: Node, late: Caller, register: Register, tmp_
 
 
 def test_restart_and_takeover(start_node: Start, models: Path, tmp_path: Path) -> None:
-    """After a restart a registered pipeline is there as it was; what an official AINode of 2.0.8 or later left in its data
-    directory is taken over as it is; what cannot be used is listed, left alone, and says why."""
+    """After a restart a registered pipeline is there as it was; what an official AINode of 2.0.8 or later left is taken
+    over as it is; what cannot be used is listed, left alone, and says why."""
     node = start_node(AIN_CLUSTER_VERSION="2.0.10")
     values = wave(30)
     with node.call("H") as caller:
@@ -490,7 +495,8 @@ def test_restart_and_takeover(start_node: Start, models: Path, tmp_path: Path) -
     node.start()
     with node.call("H") as caller:
         answer = good(caller.call("showModels", caller.types.TShowModelsReq()))
-        states = {name: answer.stateMap[name] for name in answer.modelIdList if answer.categoryMap[name] == "user_defined"}
+        mine = [name for name in answer.modelIdList if answer.categoryMap[name] == "user_defined"]
+        states = {name: answer.stateMap[name] for name in mine}
         assert {answer.modelTypeMap[name] for name in ("kept", "official")} == {"drift"}
         assert states == {"kept": "active", "official": "active", "hopeless": "inactive", "older": "active"}
         assert np.allclose(forecast(caller, "kept", values, 3), drift(values, 3))
