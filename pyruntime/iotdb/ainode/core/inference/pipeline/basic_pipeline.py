@@ -83,7 +83,7 @@ class BasicPipeline(ABC):  # noqa: B024 - the step is what is abstract, and each
         if _OLD_STEP in cls.__dict__ and cls._step and cls._step not in cls.__dict__:
 
             def step(self: Any, inputs: Any, **infer_kwargs: Any) -> Any:
-                return getattr(self, _OLD_STEP)(inputs, **infer_kwargs)
+                return call_hook(getattr(self, _OLD_STEP), inputs, infer_kwargs)
 
             setattr(cls, cls._step, step)
 
