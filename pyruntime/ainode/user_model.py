@@ -66,7 +66,12 @@ def _need(package: str, key: str) -> Any:
 
 
 def _auto_class(transformers: Any, config: Any) -> Any:
-    """Of the auto classes that transformers has, the first that knows the configuration."""
+    """The class whose weights these are, when config.json says so and transformers has it; else the first of its auto
+    classes that knows the configuration."""
+    for name in getattr(config, "architectures", None) or ():
+        found = getattr(transformers, str(name), None)
+        if isinstance(found, type) and issubclass(found, transformers.PreTrainedModel):
+            return found
     for task in (
         "TimeSeriesPrediction", "NextSentencePrediction", "Seq2SeqLM", "SequenceClassification", "TokenClassification",
     ):  # fmt: skip
@@ -90,7 +95,8 @@ def _load_transformers(directory: str, auto_map: dict[str, Any]) -> Any:
     else:
         config = transformers.AutoConfig.from_pretrained(directory, local_files_only=True, trust_remote_code=True)
         model_class = _auto_class(transformers, config)
-        return model_class.from_pretrained(directory, config=config, local_files_only=True, trust_remote_code=True)
+        if model_class.__name__.startswith("AutoModel"):
+            return model_class.from_pretrained(directory, config=config, local_files_only=True, trust_remote_code=True)
     return model_class.from_pretrained(directory, config=config, local_files_only=True)
 
 
