@@ -14,6 +14,15 @@ static gboolean wants_one_double(const AinTask *task) {
 #define WINDOWS_MAX 100000U
 
 static gboolean check_method(const AinModel *model, const AinRequest *request, GError **error) {
+  if (request->has_covariates) { /* numbers without them would be other than what was asked for */
+    g_set_error(
+        error, AIN_ERROR, AIN_ERROR_UNSUPPORTED,
+        "the forecast by model [%s] asks for covariates (HISTORY_COVS, FUTURE_COVS), which are SQL queries "
+        "that this AINode does not send: leave them out, or select them as further input columns of a model "
+        "that takes several",
+        model->id);
+    return FALSE;
+  }
   if (request->method != AIN_METHOD_CLASSIFY || model->kind == AIN_KIND_PIPELINE) {
     return TRUE;
   }

@@ -533,3 +533,17 @@ def test_others_go_on(caller: Caller, make: Callable[[str], str], register: Regi
     kept = make("identity")
     register("beside", write_pipeline(tmp_path / "a", framework="numpy"))
     check_alive(caller, kept)
+
+
+@pytest.mark.parametrize("field", ["historyCovs", "futureCovs"])
+def test_covariates_are_refused(late: Caller, register: Register, tmp_path: Path, field: str) -> None:
+    """They are SQL queries, which this node does not send; an answer without them would be another forecast. Empty ones
+    are none."""
+    model = register("covariates", write_pipeline(tmp_path / "a", framework="numpy"))
+    request = late.types.TForecastReq(modelId=model, inputData=encode(wave(20)), outputLength=2, options={})
+    setattr(request, field, "select s1 from t")
+    with pytest.raises(Refused, match="asks for covariates .*leave them out"):
+        good(late.call("forecast", request))
+    setattr(request, field, "")
+    (block,) = good(late.call("forecast", request)).forecastResult
+    assert np.allclose(decode(block), drift(wave(20), 2))
