@@ -72,16 +72,19 @@ static gboolean read_dtype(const json_t *fields, const char *shown, AinDType *dt
   const char *type = NULL;
   const char *framework = NULL;
   const char *weights = NULL;
+  const char *newer = NULL; /* its name since transformers 4.56 */
   if (!read_text(fields, "input_type", shown, &type, error)
       || !read_text(fields, "framework", shown, &framework, error)
-      || !read_text(fields, "torch_dtype", shown, &weights, error)) {
+      || !read_text(fields, "torch_dtype", shown, &weights, error)
+      || !read_text(fields, "dtype", shown, &newer, error)) {
     return FALSE;
   }
   if (framework != NULL && strcmp(framework, "torch") != 0 && strcmp(framework, "numpy") != 0) {
     g_autofree char *given = ain_registry_show(framework, -1);
     return refuse(error, shown, "framework is %s; torch and numpy are known", given);
   }
-  gboolean wide = g_strcmp0(framework, "numpy") == 0 || g_strcmp0(weights, "float64") == 0;
+  gboolean wide = g_strcmp0(framework, "numpy") == 0 || g_strcmp0(weights, "float64") == 0
+                  || g_strcmp0(newer, "float64") == 0;
   *dtype = wide ? AIN_DTYPE_FLOAT64 : AIN_DTYPE_FLOAT32;
   for (guint i = 0; type != NULL && i < AIN_DTYPE_COUNT; i++) {
     if (strcmp(DTYPE_NAMES[i], type) == 0) {

@@ -180,7 +180,7 @@ static void sum_up(AinSource *source) {
     add_to_stamp(&source->stamp.model, file);
     only = file;
   }
-  if (source->files->len == 2) {
+  if (only != NULL && source->files->len == 2) {
     source->stamp.model = only->stamp;
   }
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import threading
@@ -547,3 +548,15 @@ def test_covariates_are_refused(late: Caller, register: Register, tmp_path: Path
     setattr(request, field, "")
     (block,) = good(late.call("forecast", request)).forecastResult
     assert np.allclose(decode(block), drift(wave(20), 2))
+
+
+def test_the_example_of_the_manual(late: Caller, register: Register, tmp_path: Path) -> None:
+    """The model in docs/MODELS.md, copied from there, is a whole model."""
+    text = (Path(__file__).parents[2] / "docs" / "MODELS.md").read_text()
+    (code,) = [block for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL) if "class Drift" in block]
+    (config,) = re.findall(r"^drift/config.json +(\{.*\})$", text, re.MULTILINE)
+    (tmp_path / "drift").mkdir()
+    (tmp_path / "drift" / "config.json").write_text(config)
+    (tmp_path / "drift" / "pipeline_drift.py").write_text(code)
+    model = register("of_the_manual", (tmp_path / "drift").as_uri())
+    assert np.allclose(forecast(late, model, wave(30), 5), drift(wave(30), 5), rtol=1e-12)

@@ -309,6 +309,7 @@ static void test_element_types(void) {
     { ", \"framework\": \"numpy\"", AIN_DTYPE_FLOAT64 },
     { ", \"framework\": \"torch\"", AIN_DTYPE_FLOAT32 },
     { ", \"torch_dtype\": \"float64\"", AIN_DTYPE_FLOAT64 },
+    { ", \"dtype\": \"float64\"", AIN_DTYPE_FLOAT64 },
     { ", \"torch_dtype\": \"bfloat16\"", AIN_DTYPE_FLOAT32 },
     { ", \"input_type\": \"int64\"", AIN_DTYPE_INT64 },
     { ", \"input_type\": \"float32\", \"framework\": \"numpy\"", AIN_DTYPE_FLOAT32 },
