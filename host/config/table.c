@@ -285,9 +285,11 @@ const AinKey ain_keys[] = {
     .initial = "zero",
     .since = OURS,
     .offset = FIELD(null_policy),
-    .doc = "What a null in the input becomes. zero: 0, as DataNodes make of most nulls themselves; interpolate: "
-           "the value on the line between its neighbours; error: the request is refused. The attribute or option "
-           "nulls of a request goes before." },
+    .doc =
+        "What a null in the input becomes. zero: 0, as DataNodes make of most nulls themselves; interpolate: "
+        "the value on the line between its neighbours; error: the request is refused. The attribute or "
+        "option "
+        "nulls of a request goes before." },
   { .name = "ain_max_batch_delay_us",
     .type = AIN_VALUE_INTEGER,
     .section = AIN_SECTION_INFERENCE,

@@ -5,7 +5,7 @@ NumPy arrays where torch is not installed or config.json says `"framework": "num
 """
 
 import contextlib
-import importlib.util
+import importlib
 import inspect
 import json
 import os
@@ -138,7 +138,15 @@ def _carried(values: np.ndarray) -> np.ndarray:
 
 
 def _has_torch() -> bool:
-    return importlib.util.find_spec("torch") is not None
+    """Whether torch can be imported; one that is there but broken is told of."""
+    try:
+        importlib.import_module("torch")
+    except ModuleNotFoundError:
+        return False
+    except (ImportError, OSError) as error:
+        print(f"the pipeline works on NumPy arrays, for torch cannot be imported: {error}", flush=True)
+        return False
+    return True
 
 
 def _make_pipeline(spec: Spec, config: dict[str, Any], arrays: bool) -> Any:
@@ -192,8 +200,8 @@ def _options_of(text: Optional[str]) -> tuple[dict[str, Any], str]:
 def load(spec: Spec) -> Model:
     """Loads the pipeline of spec.directory. ModelError says what is wrong with it."""
     config = _read_config(spec.directory)
-    arrays = config.get("framework") == "numpy" or not _has_torch()
     user_model.stay_offline()
+    arrays = config.get("framework") == "numpy" or not _has_torch()
     user_model.set_place(spec.directory, spec.name)
     from iotdb.ainode.core.inference.pipeline import basic_pipeline as shim
 
