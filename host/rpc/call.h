@@ -69,7 +69,8 @@ typedef struct {
   gboolean has_window; /* WINDOW count(interval, step); values as sent, not yet checked */
   gint32 window_interval;
   gint32 window_step;
-  gint32 output_length; /* FORECAST; as sent */
+  gint32 output_length;    /* FORECAST; as sent */
+  gboolean has_covariates; /* FORECAST: historyCovs or futureCovs, SQL queries that are not read further */
 } AinRequest;
 
 typedef struct AinCall AinCall;

@@ -148,6 +148,16 @@ static gboolean read_output_length(Decoder *d, const Rule *rule) {
   return ain_reader_i32(d->reader, &d->request->output_length);
 }
 
+/* Texts of SQL; Apache DataNodes never send one. */
+static gboolean read_covariates(Decoder *d, const Rule *rule) {
+  AinSlice query;
+  if (!read_text(d, rule, "the text", AIN_REQUEST_MAX_VALUE, &query)) {
+    return FALSE;
+  }
+  d->request->has_covariates |= query.size > 0;
+  return TRUE;
+}
+
 static gboolean read_timestamp(Decoder *d, const Rule *rule) {
   (void)rule;
   return ain_reader_i64(d->reader, &d->request->heartbeat_timestamp);
@@ -464,8 +474,8 @@ static const Method methods[AIN_METHOD_COUNT] = {
                               { 2, STR, ALL, ALL, "inputData", read_dataset },
                               { 3, AIN_THRIFT_I32, ALL, ALL, "outputLength", read_output_length },
                               { 4, AIN_THRIFT_MAP, FAMILIES_DEF, 0, "options", read_options },
-                              { 4, STR, FAMILIES_GH, 0, "historyCovs", read_past },
-                              { 5, STR, FAMILIES_GH, 0, "futureCovs", read_past },
+                              { 4, STR, FAMILIES_GH, 0, "historyCovs", read_covariates },
+                              { 5, STR, FAMILIES_GH, 0, "futureCovs", read_covariates },
                               { 6, AIN_THRIFT_MAP, AIN_FAMILY_G, 0, "options", read_options },
                               { 6, AIN_THRIFT_BOOL, AIN_FAMILY_H, 0, "autoAdapt", read_past },
                               { 7, AIN_THRIFT_MAP, AIN_FAMILY_H, 0, "options", read_options } },
