@@ -69,12 +69,14 @@ typedef struct {
  */
 static void log_totals(const App *app) {
   AinSchedulerTotals totals = ain_scheduler_totals(app->scheduler);
+  const AinBudget *budget = ain_runtime_budget(app->runtime);
   g_message("totals: %" G_GUINT64_FORMAT " requests answered, %" G_GUINT64_FORMAT
             " refused or failed, %" G_GUINT64_FORMAT " model runs of %" G_GUINT64_FORMAT
             " samples, %" G_GUINT64_FORMAT " input bytes copied, %" G_GUINT64_FORMAT
-            " workers started, %.3f s inside models",
+            " workers started, %.3f s inside models, shared memory at most %" G_GUINT64_FORMAT
+            " of %" G_GUINT64_FORMAT " bytes",
             totals.requests, totals.failures, totals.jobs, totals.samples, totals.copied_bytes,
-            totals.workers, (double)totals.model_ns / 1e9);
+            totals.workers, (double)totals.model_ns / 1e9, ain_budget_peak(budget), ain_budget_bytes(budget));
 }
 
 static void all_ended(gpointer data) {
@@ -279,6 +281,8 @@ static gboolean start_runtime(App *app, GError **error) {
     .prototype_idle_us = app->config->prototype_idle_s * G_USEC_PER_SEC,
     .sandbox = g_str_equal(app->config->worker_sandbox, "on"),
     .read_paths = app->config->worker_read_paths,
+    .shared_memory = app->config->shared_memory_bytes > 0 ? (guint64)app->config->shared_memory_bytes
+                                                          : ain_observe_memory_limit() / 4,
   };
   app->runtime = ain_runtime_new(app->loop, &config, error);
   if (app->runtime == NULL) {

@@ -10,6 +10,7 @@ struct AinRuntime {
   AinRuntimeConfig config; /* strings owned */
   int wake_fd;             /* workers write it when the host sleeps */
   AinLoopFd *wake_watch;
+  AinBudget *budget;
   GPtrArray *busy;         /* workers with unanswered jobs; borrowed */
   GPtrArray *reapers;      /* killed processes whose end is not yet collected */
   guint64 next_id;         /* of jobs and fork requests */
@@ -29,9 +30,9 @@ gboolean ain_prototype_fork(AinPrototype *prototype, AinWorker *worker, guint64 
 void ain_prototype_forget(AinPrototype *prototype, AinWorker *worker);
 
 /* --- runtime.c --- */
-/* A killed child of ours: its end is collected when the kernel is done with it, not waited for. Takes pidfd.
- */
-void ain_runtime_reap_later(AinRuntime *runtime, pid_t pid, int pidfd);
+/* A killed process: when the kernel is done with it, its end is collected (pid; 0: it is another's child) and
+ * what it mapped is let go of. Takes pidfd and memory (AinMemory; or NULL). */
+void ain_runtime_reap_later(AinRuntime *runtime, pid_t pid, int pidfd, GPtrArray *memory);
 
 /* --- worker.c --- */
 void ain_worker_born(AinWorker *worker, pid_t pid, int pidfd);   /* takes pidfd */

@@ -37,12 +37,6 @@ struct AinSlot {
   gpointer done_data;
 };
 
-typedef struct {
-  guint64 job;
-  guint64 size;
-  int fd;
-} PassedResult;
-
 struct AinWorker {
   AinRuntime *runtime;
   AinWorkerSpec spec; /* strings owned */
@@ -59,8 +53,11 @@ struct AinWorker {
   guint32 tail;
   AinSlot *slots[AIN_SLOTS]; /* taken ones */
   guint n_unanswered;
-  PassedResult passed[AIN_SLOTS];
-  pid_t pid; /* 0 before birth */
+  AinSlot *asking;         /* its result waits for memory */
+  guint64 needed;          /* so much */
+  AinBudgetTicket *ticket; /* the start or that result waits for room in the budget */
+  GPtrArray *retired;      /* AinMemory that the model has kept arrays of */
+  pid_t pid;               /* 0 before birth */
   gboolean spawned;
   int pidfd;
   int control;
@@ -79,16 +76,34 @@ static void finish(AinWorker *worker);
 
 /* --- ending --- */
 
+static void hold(GPtrArray *memory, AinMemory *one) {
+  if (one != NULL) {
+    g_ptr_array_add(memory, ain_memory_ref(one));
+  }
+}
+
+/* What the process may still map: it counts until the process is gone. */
+static GPtrArray *held_memory(AinWorker *worker) {
+  GPtrArray *memory = g_steal_pointer(&worker->retired);
+  hold(memory, worker->request);
+  hold(memory, worker->reply);
+  for (guint i = 0; i < AIN_SLOTS; i++) {
+    if (worker->slots[i] != NULL) {
+      hold(memory, worker->slots[i]->request);
+      hold(memory, worker->slots[i]->reply);
+    }
+  }
+  return memory;
+}
+
 static void kill_process(AinWorker *worker) {
+  ain_loop_unwatch(g_steal_pointer(&worker->pid_watch));
   if (worker->pidfd >= 0) {
     syscall(SYS_pidfd_send_signal, worker->pidfd, SIGKILL, NULL, 0);
-  }
-  ain_loop_unwatch(g_steal_pointer(&worker->pid_watch));
-  if (worker->spawned && worker->pid != 0) {
-    ain_runtime_reap_later(worker->runtime, worker->pid, ain_fd_steal(&worker->pidfd));
+    ain_runtime_reap_later(worker->runtime, worker->spawned ? worker->pid : 0, ain_fd_steal(&worker->pidfd),
+                           held_memory(worker));
   }
   worker->pid = 0;
-  ain_fd_close(&worker->pidfd);
 }
 
 static void complete(AinWorker *worker, AinSlot *slot, const AinJobResult *result, const GError *error) {
@@ -139,6 +154,7 @@ static void end_with(AinWorker *worker, GError *error) {
   }
   worker->phase = PHASE_ENDED;
   worker->end = error;
+  ain_budget_forget(g_steal_pointer(&worker->ticket));
   kill_process(worker);
   ain_loop_unwatch(g_steal_pointer(&worker->control_watch));
   ain_loop_timer_stop(g_steal_pointer(&worker->timer));
@@ -209,9 +225,18 @@ static void spawned_ended(guint32 events, gpointer data) {
 
 static void load_overdue(gpointer data) {
   AinWorker *worker = data;
+  int seconds = (int)(LOAD_TIMEOUT_US / G_USEC_PER_SEC);
   worker->timer = NULL;
+  if (worker->ticket != NULL) {
+    end_with(worker, g_error_new(AIN_ERROR, AIN_ERROR_BUSY,
+                                 "model [%s] waited %d s for shared memory: other loaded models have the part "
+                                 "of ain_shared_memory_bytes (%" G_GUINT64_FORMAT
+                                 ") that is for them; unload one or raise it",
+                                 worker->spec.name, seconds, ain_budget_bytes(worker->runtime->budget)));
+    return;
+  }
   end_with(worker, g_error_new(AIN_ERROR, AIN_ERROR_TIMEOUT, "model [%s] did not finish loading within %d s",
-                               worker->spec.name, (int)(LOAD_TIMEOUT_US / G_USEC_PER_SEC)));
+                               worker->spec.name, seconds));
 }
 
 /* --- control messages --- */
@@ -276,25 +301,82 @@ static void loaded(AinWorker *worker, const char *findings) {
   }
 }
 
-static void remember_result(AinWorker *worker, const AinMessage *message, int fd) {
+static AinSlot *running_slot(AinWorker *worker, guint64 job) {
   for (guint i = 0; i < AIN_SLOTS; i++) {
-    if (worker->passed[i].fd < 0) {
-      worker->passed[i] = (PassedResult){ message->id, message->value, fd };
-      return;
+    AinSlot *slot = worker->slots[i];
+    if (slot != NULL && slot->job.id == job && ain_slot_is_running(slot)) {
+      return slot;
     }
   }
-  ain_fd_close(&fd);
-  misbehaved(worker, "it sent more memory than it has jobs");
+  return NULL;
+}
+
+/* Room for the result of the job that asked; value 0 and a text when there can be none. */
+static void answer_need(AinWorker *worker, const char *refusal) {
+  g_autoptr(GError) error = NULL;
+  const AinMemory *memory = worker->asking->reply;
+  guint64 job = worker->asking->job.id;
+  worker->asking = NULL;
+  gboolean sent = memory != NULL ? ain_process_send(worker->control, AIN_MESSAGE_ROOM, job, memory->size, "",
+                                                    &memory->fd, 1, &error)
+                                 : ain_process_send(worker->control, AIN_MESSAGE_ROOM, job, 0, refusal, NULL,
+                                                    0, &error);
+  if (!sent) {
+    end_with(worker, g_steal_pointer(&error));
+  }
+}
+
+static void make_result_memory(AinWorker *worker, guint64 size) {
+  g_autoptr(GError) error = NULL;
+  worker->asking->reply =
+      ain_memory_new(worker->runtime->budget, AIN_BUDGET_RESULT, "ainode-large-result", size, 0, &error);
+  answer_need(worker, error != NULL ? error->message : "");
+}
+
+static void result_room_there(gpointer data) {
+  AinWorker *worker = data;
+  worker->ticket = NULL;
+  guint64 size = worker->needed;
+  if (ain_budget_take(worker->runtime->budget, AIN_BUDGET_RESULT, size)) {
+    make_result_memory(worker, size);
+  }
+}
+
+/* The result of the running job does not fit into its slot. */
+static void result_needs(AinWorker *worker, const AinMessage *message) {
+  AinBudget *budget = worker->runtime->budget;
+  ain_worker_poll(worker); /* it is at the job after those it has answered */
+  if (worker->phase != PHASE_READY) {
+    return;
+  }
+  worker->asking = worker->asking == NULL ? running_slot(worker, message->id) : NULL;
+  if (worker->asking == NULL || worker->asking->reply != NULL || message->value == 0) {
+    worker->asking = NULL;
+    misbehaved(worker, "it asked for memory that no job of it needs");
+    return;
+  }
+  if (message->value > ain_budget_most(budget, AIN_BUDGET_RESULT)) {
+    g_autofree char *refusal = g_strdup_printf(
+        "its result has %" G_GUINT64_FORMAT " bytes, more than the %" G_GUINT64_FORMAT
+        " that one result may have of the shared memory of %" G_GUINT64_FORMAT
+        " bytes (ain_shared_memory_bytes)",
+        message->value, ain_budget_most(budget, AIN_BUDGET_RESULT), ain_budget_bytes(budget));
+    answer_need(worker, refusal);
+  } else if (ain_budget_take(budget, AIN_BUDGET_RESULT, message->value)) {
+    make_result_memory(worker, message->value);
+  } else {
+    worker->needed = message->value;
+    worker->ticket =
+        ain_budget_wait(budget, AIN_BUDGET_RESULT, message->value, result_room_there, worker);
+  }
 }
 
 static void handle_message(AinWorker *worker, const AinMessage *message, char *text, int fd) {
   g_autofree char *valid = g_utf8_make_valid(text, -1);
-  if (message->type == AIN_MESSAGE_REGION && worker->phase == PHASE_READY && fd >= 0) {
-    remember_result(worker, message, fd);
-    return;
-  }
-  ain_fd_close(&fd);
-  if (message->type == AIN_MESSAGE_HELLO && worker->phase == PHASE_STARTING) {
+  ain_fd_close(&fd); /* a worker has nothing to pass */
+  if (message->type == AIN_MESSAGE_NEED && worker->phase == PHASE_READY) {
+    result_needs(worker, message);
+  } else if (message->type == AIN_MESSAGE_HELLO && worker->phase == PHASE_STARTING) {
     greeted(worker, message);
   } else if (message->type == AIN_MESSAGE_LOADED && worker->phase == PHASE_LOADING) {
     loaded(worker, valid);
@@ -333,21 +415,44 @@ static void control_ready(guint32 events, gpointer data) {
 
 /* --- starting --- */
 
-static guint32 slot_bytes(guint batch, const gint32 shape[2], gsize element) {
-  guint64 bytes = (guint64)MAX(batch, 1U) * (guint64)shape[0] * (guint64)shape[1] * element;
-  bytes = CLAMP(bytes, SLOT_MIN_BYTES, SLOT_MAX_BYTES);
+static guint32 slot_bytes(guint batch, const gint32 shape[2], guint64 most) {
+  /* 8 bytes an element whatever the type: the proof may still change it. */
+  guint64 bytes = (guint64)MAX(batch, 1U) * (guint64)shape[0] * (guint64)shape[1] * sizeof(double);
+  bytes = CLAMP(bytes, SLOT_MIN_BYTES, MAX(most, SLOT_MIN_BYTES));
   return (guint32)((bytes + AIN_SLOT_ALIGN - 1) / AIN_SLOT_ALIGN * AIN_SLOT_ALIGN);
 }
 
+static gsize slots_size(guint32 slot_size) {
+  return AIN_PAGE + (gsize)AIN_SLOTS * slot_size;
+}
+
+/* Larger requests than fit into a slot get memory of their own: with a small budget, earlier. */
+static void choose_slot_sizes(AinWorker *worker) {
+  guint64 most = ain_budget_most(worker->runtime->budget, AIN_BUDGET_SLOTS) / 2 - AIN_PAGE;
+  most = MIN(most / AIN_SLOTS / AIN_SLOT_ALIGN * AIN_SLOT_ALIGN, SLOT_MAX_BYTES);
+  worker->slot_size = slot_bytes(worker->spec.max_batch, worker->spec.input_shape, most);
+  worker->reply_slot_size = slot_bytes(worker->spec.max_batch, worker->spec.output_shape, most);
+}
+
+/* Takes room for the slots of both directions; FALSE: there is none now. */
+static gboolean take_slots(AinWorker *worker, guint64 *bytes) {
+  choose_slot_sizes(worker);
+  *bytes = slots_size(worker->slot_size) + slots_size(worker->reply_slot_size);
+  return ain_budget_take(worker->runtime->budget, AIN_BUDGET_SLOTS, *bytes);
+}
+
+/* The room is taken. */
 static gboolean create_memory(AinWorker *worker, GError **error) {
-  /* 8 bytes an element whatever the type: the proof may still change it. */
-  worker->slot_size = slot_bytes(worker->spec.max_batch, worker->spec.input_shape, sizeof(double));
-  worker->reply_slot_size = slot_bytes(worker->spec.max_batch, worker->spec.output_shape, sizeof(double));
-  worker->request =
-      ain_memory_new("ainode-request", AIN_PAGE + (gsize)AIN_SLOTS * worker->slot_size, TRUE, TRUE, error);
-  worker->reply = ain_memory_new("ainode-reply", AIN_PAGE + (gsize)AIN_SLOTS * worker->reply_slot_size, FALSE,
-                                 TRUE, error);
-  if (worker->request == NULL || worker->reply == NULL) {
+  AinBudget *budget = worker->runtime->budget;
+  worker->request = ain_memory_new(budget, AIN_BUDGET_SLOTS, "ainode-request", slots_size(worker->slot_size),
+                                   AIN_MEMORY_SEALED | AIN_MEMORY_PREFAULT, error);
+  if (worker->request == NULL) {
+    ain_budget_give(budget, AIN_BUDGET_SLOTS, slots_size(worker->reply_slot_size));
+    return FALSE;
+  }
+  worker->reply = ain_memory_new(budget, AIN_BUDGET_SLOTS, "ainode-reply",
+                                 slots_size(worker->reply_slot_size), AIN_MEMORY_PREFAULT, error);
+  if (worker->reply == NULL) {
     return FALSE;
   }
   worker->host = (AinHostPage *)worker->request->start;
@@ -365,7 +470,7 @@ static gboolean create_memory(AinWorker *worker, GError **error) {
 
 static gboolean create_channel(AinWorker *worker, AinProcessFds *fds, GError **error) {
   g_autofree char *name = g_strdup_printf("model %s", worker->spec.name);
-  if (!create_memory(worker, error) || !ain_process_control_pair(&worker->control, &fds->fds[0], error)) {
+  if (!ain_process_control_pair(&worker->control, &fds->fds[0], error)) {
     return FALSE;
   }
   worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -393,8 +498,6 @@ static void drop_channel(AinWorker *worker) {
   ain_fd_close(&worker->control);
   ain_fd_close(&worker->wake_fd);
   ain_process_output_free(g_steal_pointer(&worker->output));
-  g_clear_pointer(&worker->request, ain_memory_unref);
-  g_clear_pointer(&worker->reply, ain_memory_unref);
 }
 
 static gboolean spawn(AinWorker *worker, GError **error) {
@@ -439,6 +542,30 @@ void ain_worker_unborn(AinWorker *worker, const GError *reason) {
   }
 }
 
+static void free_memory(gpointer memory) {
+  ain_memory_unref(memory);
+}
+
+static void start_process(AinWorker *worker) {
+  g_autoptr(GError) error = NULL;
+  gboolean forks = worker->runtime->prototype != NULL;
+  if (!create_memory(worker, &error)
+      || !(forks ? fork_from_prototype(worker, &error) : spawn(worker, &error))) {
+    end_with(worker, g_steal_pointer(&error));
+  }
+}
+
+static void start_when_room(gpointer data) {
+  AinWorker *worker = data;
+  guint64 bytes;
+  worker->ticket = NULL;
+  if (take_slots(worker, &bytes)) {
+    start_process(worker);
+    return;
+  }
+  worker->ticket = ain_budget_wait(worker->runtime->budget, AIN_BUDGET_SLOTS, bytes, start_when_room, worker);
+}
+
 AinWorker *ain_worker_start(AinRuntime *runtime, const AinWorkerSpec *spec, const AinWorkerEvents *events,
                             gpointer data) {
   AinWorker *worker = g_new0(AinWorker, 1);
@@ -451,15 +578,9 @@ AinWorker *ain_worker_start(AinRuntime *runtime, const AinWorkerSpec *spec, cons
   worker->events = *events;
   worker->data = data;
   worker->pidfd = worker->control = worker->wake_fd = -1;
-  for (guint i = 0; i < AIN_SLOTS; i++) {
-    worker->passed[i].fd = -1;
-  }
+  worker->retired = g_ptr_array_new_with_free_func(free_memory);
   worker->timer = ain_loop_timer(runtime->loop, ain_loop_now() + LOAD_TIMEOUT_US, load_overdue, worker);
-  g_autoptr(GError) error = NULL;
-  gboolean started = runtime->prototype != NULL ? fork_from_prototype(worker, &error) : spawn(worker, &error);
-  if (!started) {
-    end_with(worker, g_steal_pointer(&error));
-  }
+  start_when_room(worker);
   return worker;
 }
 
@@ -469,6 +590,7 @@ void ain_worker_free(AinWorker *worker) {
   }
   worker->phase = PHASE_ENDED;
   ain_loop_timer_stop(worker->timer);
+  ain_budget_forget(worker->ticket);
   kill_process(worker);
   if (worker->runtime->prototype != NULL) {
     ain_prototype_forget(worker->runtime->prototype, worker);
@@ -480,9 +602,11 @@ void ain_worker_free(AinWorker *worker) {
     if (worker->slots[i] != NULL) {
       worker->slots[i]->worker = NULL;
     }
-    ain_fd_close(&worker->passed[i].fd);
   }
   drop_channel(worker);
+  ain_memory_unref(worker->request);
+  ain_memory_unref(worker->reply);
+  g_clear_pointer(&worker->retired, g_ptr_array_unref);
   g_clear_error(&worker->end);
   g_free((char *)worker->spec.name);
   g_free((char *)worker->spec.kind);
@@ -501,6 +625,14 @@ guint ain_worker_free_slots(const AinWorker *worker) {
     count += worker->slots[i] == NULL;
   }
   return count;
+}
+
+guint64 ain_worker_room(const AinWorker *worker) {
+  return MAX(worker->slot_size, ain_budget_left(worker->runtime->budget, AIN_BUDGET_REQUEST));
+}
+
+gsize ain_worker_shared_bytes(const AinWorker *worker) {
+  return worker->request != NULL ? worker->request->size + worker->reply->size : 0;
 }
 
 gboolean ain_worker_kept_input(const AinWorker *worker) {
@@ -529,7 +661,18 @@ static gboolean place_job(AinWorker *worker, AinSlot *slot, gsize needed, GError
     slot->job.region = slot->index;
     return TRUE;
   }
-  slot->request = ain_memory_new("ainode-large-request", needed, TRUE, TRUE, error);
+  AinBudget *budget = worker->runtime->budget;
+  if (!ain_budget_take(budget, AIN_BUDGET_REQUEST, needed)) {
+    gboolean never = needed > ain_budget_most(budget, AIN_BUDGET_REQUEST);
+    g_set_error(error, AIN_ERROR, never ? AIN_ERROR_TOO_LARGE : AIN_ERROR_BUSY,
+                "a request of model [%s] needs %" G_GSIZE_FORMAT " bytes of shared memory, of the %" G_GUINT64_FORMAT
+                " of ain_shared_memory_bytes one may have %" G_GUINT64_FORMAT "%s",
+                worker->spec.name, needed, ain_budget_bytes(budget),
+                ain_budget_most(budget, AIN_BUDGET_REQUEST), never ? "" : " and others have it now");
+    return FALSE;
+  }
+  slot->request = ain_memory_new(budget, AIN_BUDGET_REQUEST, "ainode-large-request", needed,
+                                 AIN_MEMORY_SEALED | AIN_MEMORY_PREFAULT, error);
   if (slot->request == NULL) {
     return FALSE;
   }
@@ -639,31 +782,16 @@ static AinSlot *find_submitted(AinWorker *worker, guint64 id) {
   return NULL;
 }
 
-static AinMemory *take_passed(AinWorker *worker, const AinResult *result) {
-  for (int attempt = 0; attempt < 2; attempt++) {
-    for (guint i = 0; i < AIN_SLOTS; i++) {
-      PassedResult *passed = &worker->passed[i];
-      if (passed->fd >= 0 && passed->job == result->id) {
-        g_autoptr(GError) error = NULL;
-        return ain_memory_adopt(ain_fd_steal(&passed->fd), result->size, &error);
-      }
-    }
-    /* The worker sends the memory before it publishes the result: it is in the socket, not yet read. */
-    while (worker->phase == PHASE_READY && receive_one(worker)) {
-    }
-  }
-  return NULL;
-}
-
 /* Finds the result's bytes; NULL when what the worker says cannot be. */
 static const guint8 *result_bytes(AinWorker *worker, AinSlot *slot, const AinResult *result) {
   if (result->region == AIN_REGION_PASSED) {
-    slot->reply = take_passed(worker, result);
-    return slot->reply != NULL ? slot->reply->start : NULL;
+    gboolean fits = slot->reply != NULL && result->size <= slot->reply->size;
+    return fits ? slot->reply->start : NULL;
   }
   if (result->region != slot->index || result->size > worker->reply_slot_size) {
     return NULL;
   }
+  ain_memory_unref(slot->reply); /* it asked for more and then had an error to tell instead */
   slot->reply = ain_memory_ref(worker->reply);
   return worker->reply->start + AIN_PAGE + (gsize)slot->index * worker->reply_slot_size;
 }
@@ -685,6 +813,13 @@ static void complete_error(AinWorker *worker, AinSlot *slot, const guint8 *bytes
   complete(worker, slot, NULL, error);
 }
 
+/* The model has kept the request's array: memory that was made for it counts as long as the process lives. */
+static void retire(AinWorker *worker, AinSlot *slot) {
+  if (slot->request != worker->request) {
+    g_ptr_array_add(worker->retired, ain_memory_ref(slot->request));
+  }
+}
+
 static gboolean take_result(AinWorker *worker, const AinResult *result) {
   AinSlot *slot = find_submitted(worker, result->id);
   if (slot == NULL) {
@@ -698,6 +833,7 @@ static gboolean take_result(AinWorker *worker, const AinResult *result) {
   }
   if ((result->flags & AIN_RESULT_KEPT_INPUT) != 0) {
     worker->kept_input = TRUE;
+    retire(worker, slot);
   }
   if (result->status != AIN_RESULT_OK) {
     complete_error(worker, slot, bytes, result->size);

@@ -16,7 +16,8 @@ struct AinLane {
   GPtrArray *finished;  /* results of such tasks, kept for the same time */
   AinLoopTimer *orphans;
   AinLoopTimer *retry;
-  AinLoopTimer *delay; /* requests wait for company (max_batch_delay) */
+  AinLoopTimer *delay;     /* requests wait for company (max_batch_delay) */
+  AinBudgetTicket *thirst; /* the first request waits for shared memory */
   guint failures;      /* ends of workers since the last result */
   GError *load_error;
   gint64 load_again; /* no earlier than this after load_error */
@@ -54,6 +55,8 @@ AinRunner *ain_runner_new(AinLane *lane, const char *device);
 void ain_runner_free(AinRunner *runner); /* its jobs must be gone */
 /* Whether a job from the queue should go to this runner now. */
 gboolean ain_runner_wants_job(AinRunner *runner);
+/* Whether there is shared memory for one with the head of the queue, which must not be empty. */
+gboolean ain_runner_has_room(const AinRunner *runner);
 /* Takes what fits from the head of the lane's queue, which must not be empty. */
 void ain_runner_start_job(AinRunner *runner);
 void ain_runner_end(AinRunner *runner, const GError *error);

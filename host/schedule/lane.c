@@ -355,6 +355,25 @@ static gboolean waits_for_company(AinLane *lane) {
   return TRUE;
 }
 
+static void thirst_quenched(gpointer data) {
+  AinLane *lane = data;
+  lane->thirst = NULL;
+  ain_lane_dispatch(lane);
+}
+
+/* A large request waits here, with those behind it, until there is shared memory for it. */
+static gboolean waits_for_room(AinLane *lane, const AinRunner *runner) {
+  if (ain_runner_has_room(runner)) {
+    return FALSE;
+  }
+  if (lane->thirst == NULL) {
+    lane->thirst = ain_budget_wait(ain_runtime_budget(lane->context->runtime), AIN_BUDGET_REQUEST,
+                                   ain_task_sample_bytes(g_queue_peek_head(&lane->queue)), thirst_quenched,
+                                   lane);
+  }
+  return TRUE;
+}
+
 void ain_lane_dispatch(AinLane *lane) {
   sweep(lane);
   if (lane->closed) {
@@ -365,7 +384,7 @@ void ain_lane_dispatch(AinLane *lane) {
   }
   AinRunner *runner = NULL;
   while (!g_queue_is_empty(&lane->queue) && !waits_for_company(lane)
-         && (runner = pick_runner(lane)) != NULL) {
+         && (runner = pick_runner(lane)) != NULL && !waits_for_room(lane, runner)) {
     ain_runner_start_job(runner);
   }
   if (lane->pins->len > 0 || !g_queue_is_empty(&lane->queue)) {
@@ -498,6 +517,7 @@ static void lane_free(AinLane *lane) {
   ain_loop_timer_stop(lane->orphans);
   ain_loop_timer_stop(lane->retry);
   ain_loop_timer_stop(lane->delay);
+  ain_budget_forget(lane->thirst);
   g_clear_error(&lane->load_error);
   g_ptr_array_unref(lane->runners);
   g_ptr_array_unref(lane->pins);
@@ -529,6 +549,16 @@ void ain_lane_close(AinLane *lane, gboolean now, const GError *reason) {
 
 static gboolean has_room(AinLane *lane, const AinTask *task, GError **error) {
   const AinSchedulerConfig *config = &lane->context->config;
+  const AinBudget *budget = ain_runtime_budget(lane->context->runtime);
+  if (ain_task_sample_bytes(task) > ain_budget_most(budget, AIN_BUDGET_REQUEST)) {
+    g_set_error(error, AIN_ERROR, AIN_ERROR_TOO_LARGE,
+                "the input of model [%s] has %" G_GUINT64_FORMAT " bytes, more than the %" G_GUINT64_FORMAT
+                " that one request may have of the shared memory of %" G_GUINT64_FORMAT
+                " bytes (ain_shared_memory_bytes): give fewer rows or raise it",
+                lane->model->id, ain_task_sample_bytes(task), ain_budget_most(budget, AIN_BUDGET_REQUEST),
+                ain_budget_bytes(budget));
+    return FALSE;
+  }
   if (g_queue_get_length(&lane->queue) < config->queue_max_requests
       && lane->queued_bytes + ain_task_size(task) <= MAX(config->queue_max_bytes, ain_task_size(task))) {
     return TRUE;

@@ -152,7 +152,6 @@ static void job_done(AinSlot *slot, const AinJobResult *result, const GError *er
     if (!take_apart_misshapen(job, result)) {
       job_succeed(job, result);
     }
-    replace_keeper(runner);
   } else if (ain_lane_failure(lane) != NULL) {
     job_fail(job, ain_lane_failure(lane)); /* the queue of a failed model is served no more */
   } else if (g_error_matches(error, AIN_ERROR, AIN_ERROR_CANCELLED) && !lane->closed) {
@@ -160,11 +159,25 @@ static void job_done(AinSlot *slot, const AinJobResult *result, const GError *er
   } else if (!take_apart(job, error)) {
     job_fail(job, error);
   }
+  if (error == NULL || g_error_matches(error, AIN_ERROR, AIN_ERROR_MODEL_FAILED)) {
+    replace_keeper(runner); /* one that raised holds the array all the same */
+  }
   job_free(job);
   ain_lane_dispatch(lane);
 }
 
 /* --- the start of a job --- */
+
+/* More than one sample only as far as memory allows; the head fits, or the job will say that it does not. */
+static guint32 batch_room(const AinRunner *runner, const AinTask *head) {
+  guint64 sample = MAX(ain_task_sample_bytes(head), 1);
+  guint64 fitting = ain_worker_room(runner->worker) / sample;
+  return (guint32)CLAMP(fitting, 1, ain_lane_batch_limit(runner->lane));
+}
+
+gboolean ain_runner_has_room(const AinRunner *runner) {
+  return ain_task_sample_bytes(g_queue_peek_head(&runner->lane->queue)) <= ain_worker_room(runner->worker);
+}
 
 /* Whatever waits and has the head's shape, up to the limit. */
 static Job *gather(AinRunner *runner) {
@@ -172,9 +185,9 @@ static Job *gather(AinRunner *runner) {
   Job *job = g_new0(Job, 1);
   job->runner = runner;
   job->pieces = g_array_new(FALSE, TRUE, sizeof(Piece));
-  guint32 room = ain_lane_batch_limit(lane);
   const AinTask *last = NULL;
   const AinTask *head = g_queue_peek_head(&lane->queue);
+  guint32 room = batch_room(runner, head);
   job->sample_size = (gsize)head->rows * (gsize)head->columns * ain_dtype_size(lane->model->dtype);
   while (room > 0 && !g_queue_is_empty(&lane->queue)) {
     AinTask *task = g_queue_peek_head(&lane->queue);
