@@ -315,6 +315,8 @@ static gboolean start_models(App *app, GError **error) {
     .inference_timeout_us = app->config->inference_timeout_ms * 1000,
     .orphan_grace_us = app->config->orphan_grace_ms * 1000,
     .worker_memory_bytes = app->config->worker_memory_bytes,
+    .model_memory_bytes = app->config->model_memory_bytes > 0 ? (guint64)app->config->model_memory_bytes
+                                                              : ain_observe_memory_limit() / 2,
     .official_numbers = app->config->official_numbers,
     .batching = app->config->batching,
     .replicas = (guint)app->config->model_replicas,

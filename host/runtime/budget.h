@@ -2,8 +2,8 @@
  * models, and the memory of their own that large requests and large results get. Who finds no room waits for
  * it, first come first served; nothing is ever made beyond the bound. Loop thread.
  *
- * The three uses cannot starve one another, so that nobody waits for ever: slots may have a quarter; slots and
- * requests together five eighths, results three eighths. A running request thus always gets room for its
+ * The three uses cannot starve one another, so that nobody waits for ever: slots may have a quarter; slots
+ * and requests together five eighths, results three eighths. A running request thus always gets room for its
  * result, and the requests before it room to end. */
 #pragma once
 #include "base/loop.h"
@@ -35,8 +35,8 @@ gboolean ain_budget_take(AinBudget *budget, AinBudgetUse use, guint64 bytes);
 void ain_budget_give(AinBudget *budget, AinBudgetUse use, guint64 bytes);
 
 /* Calls func once, from the loop, when there is room for so much and all who asked before were told; func
- * takes it then and there, or leaves it to the next. bytes: at most ain_budget_most(). The ticket is gone when
- * func is called. */
+ * takes it then and there, or leaves it to the next. bytes: at most ain_budget_most(). The ticket is gone
+ * when func is called. */
 AinBudgetTicket *ain_budget_wait(AinBudget *budget, AinBudgetUse use, guint64 bytes, AinLoopFunc func,
                                  gpointer data);
 void ain_budget_forget(AinBudgetTicket *ticket); /* NULL is allowed */

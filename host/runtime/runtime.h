@@ -9,6 +9,7 @@
 #include "tsblock/tsblock.h"
 
 #include <glib.h>
+#include <sys/types.h>
 
 typedef struct AinRuntime AinRuntime;
 typedef struct AinWorker AinWorker;
@@ -77,7 +78,9 @@ AinWorker *ain_worker_start(AinRuntime *runtime, const AinWorkerSpec *spec, cons
 void ain_worker_free(AinWorker *worker);
 guint ain_worker_free_slots(const AinWorker *worker);    /* 0 while loading or dead */
 gboolean ain_worker_kept_input(const AinWorker *worker); /* the model has held on to a request array */
-gsize ain_worker_shared_bytes(const AinWorker *worker);  /* of its slots, both ways; 0 while it waits for them */
+pid_t ain_worker_pid(const AinWorker *worker);           /* 0 before its birth and after its end */
+gsize ain_worker_shared_bytes(
+    const AinWorker *worker); /* of its slots, both ways; 0 while it waits for them */
 /* Bytes, array and options, that ain_slot_take() would have for a job now; a slot's size at least. */
 guint64 ain_worker_room(const AinWorker *worker);
 /* Signal that ended the process, 0 for none known. Valid in `ended`. */

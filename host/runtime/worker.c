@@ -228,11 +228,12 @@ static void load_overdue(gpointer data) {
   int seconds = (int)(LOAD_TIMEOUT_US / G_USEC_PER_SEC);
   worker->timer = NULL;
   if (worker->ticket != NULL) {
-    end_with(worker, g_error_new(AIN_ERROR, AIN_ERROR_BUSY,
-                                 "model [%s] waited %d s for shared memory: other loaded models have the part "
-                                 "of ain_shared_memory_bytes (%" G_GUINT64_FORMAT
-                                 ") that is for them; unload one or raise it",
-                                 worker->spec.name, seconds, ain_budget_bytes(worker->runtime->budget)));
+    end_with(worker,
+             g_error_new(AIN_ERROR, AIN_ERROR_BUSY,
+                         "model [%s] waited %d s for shared memory: other loaded models have the part "
+                         "of ain_shared_memory_bytes (%" G_GUINT64_FORMAT
+                         ") that is for them; unload one or raise it",
+                         worker->spec.name, seconds, ain_budget_bytes(worker->runtime->budget)));
     return;
   }
   end_with(worker, g_error_new(AIN_ERROR, AIN_ERROR_TIMEOUT, "model [%s] did not finish loading within %d s",
@@ -317,10 +318,10 @@ static void answer_need(AinWorker *worker, const char *refusal) {
   const AinMemory *memory = worker->asking->reply;
   guint64 job = worker->asking->job.id;
   worker->asking = NULL;
-  gboolean sent = memory != NULL ? ain_process_send(worker->control, AIN_MESSAGE_ROOM, job, memory->size, "",
-                                                    &memory->fd, 1, &error)
-                                 : ain_process_send(worker->control, AIN_MESSAGE_ROOM, job, 0, refusal, NULL,
-                                                    0, &error);
+  gboolean sent =
+      memory != NULL
+          ? ain_process_send(worker->control, AIN_MESSAGE_ROOM, job, memory->size, "", &memory->fd, 1, &error)
+          : ain_process_send(worker->control, AIN_MESSAGE_ROOM, job, 0, refusal, NULL, 0, &error);
   if (!sent) {
     end_with(worker, g_steal_pointer(&error));
   }
@@ -356,18 +357,17 @@ static void result_needs(AinWorker *worker, const AinMessage *message) {
     return;
   }
   if (message->value > ain_budget_most(budget, AIN_BUDGET_RESULT)) {
-    g_autofree char *refusal = g_strdup_printf(
-        "its result has %" G_GUINT64_FORMAT " bytes, more than the %" G_GUINT64_FORMAT
-        " that one result may have of the shared memory of %" G_GUINT64_FORMAT
-        " bytes (ain_shared_memory_bytes)",
-        message->value, ain_budget_most(budget, AIN_BUDGET_RESULT), ain_budget_bytes(budget));
+    g_autofree char *refusal =
+        g_strdup_printf("its result has %" G_GUINT64_FORMAT " bytes, more than the %" G_GUINT64_FORMAT
+                        " that one result may have of the shared memory of %" G_GUINT64_FORMAT
+                        " bytes (ain_shared_memory_bytes)",
+                        message->value, ain_budget_most(budget, AIN_BUDGET_RESULT), ain_budget_bytes(budget));
     answer_need(worker, refusal);
   } else if (ain_budget_take(budget, AIN_BUDGET_RESULT, message->value)) {
     make_result_memory(worker, message->value);
   } else {
     worker->needed = message->value;
-    worker->ticket =
-        ain_budget_wait(budget, AIN_BUDGET_RESULT, message->value, result_room_there, worker);
+    worker->ticket = ain_budget_wait(budget, AIN_BUDGET_RESULT, message->value, result_room_there, worker);
   }
 }
 
@@ -631,6 +631,10 @@ guint64 ain_worker_room(const AinWorker *worker) {
   return MAX(worker->slot_size, ain_budget_left(worker->runtime->budget, AIN_BUDGET_REQUEST));
 }
 
+pid_t ain_worker_pid(const AinWorker *worker) {
+  return worker->pid;
+}
+
 gsize ain_worker_shared_bytes(const AinWorker *worker) {
   return worker->request != NULL ? worker->request->size + worker->reply->size : 0;
 }
@@ -665,7 +669,8 @@ static gboolean place_job(AinWorker *worker, AinSlot *slot, gsize needed, GError
   if (!ain_budget_take(budget, AIN_BUDGET_REQUEST, needed)) {
     gboolean never = needed > ain_budget_most(budget, AIN_BUDGET_REQUEST);
     g_set_error(error, AIN_ERROR, never ? AIN_ERROR_TOO_LARGE : AIN_ERROR_BUSY,
-                "a request of model [%s] needs %" G_GSIZE_FORMAT " bytes of shared memory, of the %" G_GUINT64_FORMAT
+                "a request of model [%s] needs %" G_GSIZE_FORMAT
+                " bytes of shared memory, of the %" G_GUINT64_FORMAT
                 " of ain_shared_memory_bytes one may have %" G_GUINT64_FORMAT "%s",
                 worker->spec.name, needed, ain_budget_bytes(budget),
                 ain_budget_most(budget, AIN_BUDGET_REQUEST), never ? "" : " and others have it now");

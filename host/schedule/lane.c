@@ -1,6 +1,7 @@
 #include "schedule/internal.h"
 
 #include "base/error.h"
+#include "schedule/keeper.h"
 
 #include <string.h>
 
@@ -89,6 +90,10 @@ static guint find_pin(const AinLane *lane, const char *device) {
     }
   }
   return G_MAXUINT;
+}
+
+gboolean ain_lane_is_pinned(const AinLane *lane, const char *device) {
+  return find_pin(lane, device) != G_MAXUINT;
 }
 
 static guint count_runners(const AinLane *lane, const char *device, gboolean ready_only) {
@@ -233,6 +238,7 @@ static void ensure_runners(AinLane *lane) {
 void ain_lane_runner_ready(AinLane *lane, AinRunner *runner) {
   g_clear_error(&lane->load_error);
   tell_waiters(lane, runner->device, FALSE, NULL);
+  ain_keeper_look(lane->context->keeper);
   ain_lane_dispatch(lane);
 }
 
@@ -367,9 +373,9 @@ static gboolean waits_for_room(AinLane *lane, const AinRunner *runner) {
     return FALSE;
   }
   if (lane->thirst == NULL) {
-    lane->thirst = ain_budget_wait(ain_runtime_budget(lane->context->runtime), AIN_BUDGET_REQUEST,
-                                   ain_task_sample_bytes(g_queue_peek_head(&lane->queue)), thirst_quenched,
-                                   lane);
+    lane->thirst =
+        ain_budget_wait(ain_runtime_budget(lane->context->runtime), AIN_BUDGET_REQUEST,
+                        ain_task_sample_bytes(g_queue_peek_head(&lane->queue)), thirst_quenched, lane);
   }
   return TRUE;
 }
@@ -383,8 +389,8 @@ void ain_lane_dispatch(AinLane *lane) {
     return;
   }
   AinRunner *runner = NULL;
-  while (!g_queue_is_empty(&lane->queue) && !waits_for_company(lane)
-         && (runner = pick_runner(lane)) != NULL && !waits_for_room(lane, runner)) {
+  while (!g_queue_is_empty(&lane->queue) && !waits_for_company(lane) && (runner = pick_runner(lane)) != NULL
+         && !waits_for_room(lane, runner)) {
     ain_runner_start_job(runner);
   }
   if (lane->pins->len > 0 || !g_queue_is_empty(&lane->queue)) {

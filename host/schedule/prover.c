@@ -120,7 +120,8 @@ static void submit_first(Proof *proof, GError **error) {
   g_autoptr(GError) failure = NULL;
   AinSlot *slot = ain_slot_take(proof->worker, &shape, &failure);
   if (slot == NULL && g_error_matches(failure, AIN_ERROR, AIN_ERROR_BUSY)) {
-    proof->again = ain_loop_timer(proof->proofs->context->loop, ain_loop_now() + ROOM_RETRY_US, try_slot, proof);
+    proof->again =
+        ain_loop_timer(proof->proofs->context->loop, ain_loop_now() + ROOM_RETRY_US, try_slot, proof);
   } else if (slot == NULL) {
     g_propagate_error(error, g_steal_pointer(&failure));
   } else {

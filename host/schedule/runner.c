@@ -179,6 +179,12 @@ gboolean ain_runner_has_room(const AinRunner *runner) {
   return ain_task_sample_bytes(g_queue_peek_head(&runner->lane->queue)) <= ain_worker_room(runner->worker);
 }
 
+gboolean ain_runner_is_dispensable(const AinRunner *runner) {
+  const AinLane *lane = runner->lane;
+  return runner->ready && !runner->leaving && !lane->closed && runner->jobs->len == 0
+         && g_queue_is_empty((GQueue *)&lane->queue) && !ain_lane_is_pinned(lane, runner->device);
+}
+
 /* Whatever waits and has the head's shape, up to the limit. */
 static Job *gather(AinRunner *runner) {
   AinLane *lane = runner->lane;
@@ -384,6 +390,7 @@ static void worker_loaded(AinWorker *worker, const char *findings, gpointer data
   (void)findings;
   AinRunner *runner = data;
   runner->ready = TRUE;
+  runner->running_since = ain_loop_now();
   ain_lane_runner_ready(runner->lane, runner);
 }
 

@@ -287,6 +287,16 @@ class EatsMemory(nn.Module):
         return x + 0.0
 
 
+class Swells(nn.Module):
+    """Answers 10,000 times as many rows as it gets for each 1 that its greatest value lies above 1e6."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        many = 10000 * int(float(x.max()) - 1e6)
+        if many > 0:
+            return x.repeat(1, many, 1)
+        return x + 0.0
+
+
 class AlwaysRaises(nn.Module):
     """Cannot answer at all, so it must not be registered."""
 
@@ -344,6 +354,7 @@ RECIPES: dict[str, Recipe] = {
     "sleeps": Recipe(Sleeps),
     "works": Recipe(Works),
     "eats_memory": Recipe(EatsMemory),
+    "swells": Recipe(Swells),
     "always_raises": Recipe(AlwaysRaises, has_sample=False),
     "two_answers": Recipe(TwoAnswers, has_sample=False),
 }
