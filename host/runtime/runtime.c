@@ -133,6 +133,10 @@ AinRuntimeState ain_runtime_state(const AinRuntime *runtime, const char **reason
   return runtime->prototype != NULL ? ain_prototype_state(runtime->prototype, reason) : AIN_RUNTIME_READY;
 }
 
+gboolean ain_runtime_forks(const AinRuntime *runtime) {
+  return runtime->prototype != NULL;
+}
+
 AinBudget *ain_runtime_budget(AinRuntime *runtime) {
   return runtime->budget;
 }

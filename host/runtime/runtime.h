@@ -14,6 +14,7 @@
 typedef struct AinRuntime AinRuntime;
 typedef struct AinWorker AinWorker;
 typedef struct AinSlot AinSlot;
+typedef struct AinTemplate AinTemplate;
 
 typedef struct {
   const char *lib_dir;      /* holds ainode-runtime, _ainode.abi3.so and pyruntime/ */
@@ -41,6 +42,7 @@ AinRuntimeState ain_runtime_state(const AinRuntime *runtime, const char **reason
  * mode. */
 guint ain_runtime_cuda_devices(const AinRuntime *runtime);
 
+gboolean ain_runtime_forks(const AinRuntime *runtime); /* rather than spawn */
 /* Of the memory shared with workers. Borrowed. */
 AinBudget *ain_runtime_budget(AinRuntime *runtime);
 
@@ -57,7 +59,18 @@ typedef struct {
   gint64 memory_bytes;       /* RLIMIT_DATA of the worker; 0 = no limit */
   guint threads;             /* of the framework; 0 = one */
   gboolean official_numbers; /* built-ins: the numbers of the official releases */
+  AinTemplate *template;     /* the worker is forked from this one, or NULL; it outlives the worker */
+  AinTemplate *is_template;  /* of the runtime: the process is that template itself */
 } AinWorkerSpec;
+
+/* What all workers of one model on the CPU are forked from, so that they share its weights: a process in the
+ * sandbox that loads the model when its first worker starts, and lives until it is freed. When it dies, its
+ * workers do, and the next one starts another. Where it cannot fork, workers load the model by themselves.
+ * Only in a runtime that forks. */
+AinTemplate *ain_template_new(AinRuntime *runtime);
+/* Every worker forked from it must have been freed. NULL is allowed. */
+void ain_template_free(AinTemplate *template);
+pid_t ain_template_pid(const AinTemplate *template); /* 0: none runs */
 
 typedef struct {
   /* The model is loaded; findings is the proof's text

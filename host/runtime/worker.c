@@ -267,10 +267,12 @@ static char *load_text(const AinWorker *worker) {
   g_string_append_printf(
       text,
       ", \"dtype\": \"%s\", \"input_shape\": [%d, %d], \"output_shape\": [%d, %d], \"prove\": %s"
-      ", \"memory_bytes\": %" G_GINT64_FORMAT ", \"threads\": %u, \"official_numbers\": %s, \"sandbox\": %s",
+      ", \"template\": %s, \"memory_bytes\": %" G_GINT64_FORMAT
+      ", \"threads\": %u, \"official_numbers\": %s, \"sandbox\": %s",
       ain_dtype_name(spec->dtype), spec->input_shape[0], spec->input_shape[1], spec->output_shape[0],
-      spec->output_shape[1], spec->prove ? "true" : "false", spec->memory_bytes, spec->threads,
-      spec->official_numbers ? "true" : "false", worker->runtime->config.sandbox ? "true" : "false");
+      spec->output_shape[1], spec->prove ? "true" : "false", spec->is_template != NULL ? "true" : "false",
+      spec->memory_bytes, spec->threads, spec->official_numbers ? "true" : "false",
+      worker->runtime->config.sandbox ? "true" : "false");
   g_string_append(text, ", \"device\": ");
   ain_text_append_json(text, spec->device, strlen(spec->device));
   append_read_paths(text, worker->runtime->config.read_paths);
@@ -374,6 +376,10 @@ static void result_needs(AinWorker *worker, const AinMessage *message) {
 static void handle_message(AinWorker *worker, const AinMessage *message, char *text, int fd) {
   g_autofree char *valid = g_utf8_make_valid(text, -1);
   ain_fd_close(&fd); /* a worker has nothing to pass */
+  if (worker->spec.is_template != NULL && worker->phase == PHASE_READY
+      && ain_template_message(worker->spec.is_template, message, valid)) {
+    return;
+  }
   if (message->type == AIN_MESSAGE_NEED && worker->phase == PHASE_READY) {
     result_needs(worker, message);
   } else if (message->type == AIN_MESSAGE_HELLO && worker->phase == PHASE_STARTING) {
@@ -474,8 +480,9 @@ static gboolean create_channel(AinWorker *worker, AinProcessFds *fds, GError **e
     return FALSE;
   }
   worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  fds->fds[1] = dup(worker->request->fd);
-  fds->fds[2] = dup(worker->reply->fd);
+  /* A template has no slots: it never uses the descriptors that stand in for them. */
+  fds->fds[1] = dup(worker->request != NULL ? worker->request->fd : worker->wake_fd);
+  fds->fds[2] = dup(worker->reply != NULL ? worker->reply->fd : worker->wake_fd);
   fds->fds[3] = dup(worker->wake_fd);
   fds->fds[4] = dup(worker->runtime->wake_fd);
   for (guint i = 1; i <= 4; i++) {
@@ -521,6 +528,20 @@ static gboolean fork_from_prototype(AinWorker *worker, GError **error) {
          && ain_prototype_fork(worker->runtime->prototype, worker, worker->runtime->next_id++, &fds, error);
 }
 
+static gboolean fork_from_template(AinWorker *worker, GError **error) {
+  g_auto(AinProcessFds) fds = AIN_PROCESS_FDS_INIT;
+  if (!create_channel(worker, &fds, error)) {
+    return FALSE;
+  }
+  ain_template_fork(worker->spec.template, worker, &worker->spec, &fds);
+  return TRUE;
+}
+
+gboolean ain_worker_pass_fork(AinWorker *process, guint64 request, const AinProcessFds *fds, GError **error) {
+  return ain_process_send(process->control, AIN_MESSAGE_FORK, request, 0, "", fds->fds, AIN_PROCESS_FDS,
+                          error);
+}
+
 void ain_worker_born(AinWorker *worker, pid_t pid, int pidfd) {
   worker->pid = pid;
   worker->pidfd = pidfd;
@@ -537,7 +558,9 @@ void ain_worker_unborn(AinWorker *worker, const GError *reason) {
   }
   drop_channel(worker);
   worker->phase = PHASE_STARTING;
-  if (!spawn(worker, &error)) {
+  gboolean templated = worker->spec.template != NULL;
+  worker->spec.template = NULL;
+  if (!(templated ? fork_from_prototype(worker, &error) : spawn(worker, &error))) {
     end_with(worker, g_steal_pointer(&error));
   }
 }
@@ -548,9 +571,15 @@ static void free_memory(gpointer memory) {
 
 static void start_process(AinWorker *worker) {
   g_autoptr(GError) error = NULL;
-  gboolean forks = worker->runtime->prototype != NULL;
-  if (!create_memory(worker, &error)
-      || !(forks ? fork_from_prototype(worker, &error) : spawn(worker, &error))) {
+  gboolean started;
+  if (worker->spec.template != NULL && !ain_template_declines(worker->spec.template)) {
+    started = fork_from_template(worker, &error);
+  } else if (worker->runtime->prototype != NULL) {
+    started = fork_from_prototype(worker, &error);
+  } else {
+    started = spawn(worker, &error);
+  }
+  if (!started) {
     end_with(worker, g_steal_pointer(&error));
   }
 }
@@ -558,9 +587,18 @@ static void start_process(AinWorker *worker) {
 static void start_when_room(gpointer data) {
   AinWorker *worker = data;
   guint64 bytes;
+  g_autoptr(GError) error = NULL;
   worker->ticket = NULL;
-  if (take_slots(worker, &bytes)) {
+  if (worker->spec.is_template != NULL) {
     start_process(worker);
+    return;
+  }
+  if (take_slots(worker, &bytes)) {
+    if (create_memory(worker, &error)) {
+      start_process(worker);
+    } else {
+      end_with(worker, g_steal_pointer(&error));
+    }
     return;
   }
   worker->ticket = ain_budget_wait(worker->runtime->budget, AIN_BUDGET_SLOTS, bytes, start_when_room, worker);
@@ -594,6 +632,9 @@ void ain_worker_free(AinWorker *worker) {
   kill_process(worker);
   if (worker->runtime->prototype != NULL) {
     ain_prototype_forget(worker->runtime->prototype, worker);
+  }
+  if (worker->spec.template != NULL) {
+    ain_template_forget(worker->spec.template, worker);
   }
   g_autoptr(GError) cancelled =
       g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "model [%s] was unloaded while it ran", worker->spec.name);

@@ -9,11 +9,12 @@ struct AinLane {
   AinModel *model;
   GQueue queue; /* AinTask */
   guint64 queued_bytes;
-  GPtrArray *runners;   /* AinRunner */
-  GPtrArray *pins;      /* devices (owned texts) that LOAD MODEL asked for: kept loaded */
-  GPtrArray *waiters;   /* of LOAD and UNLOAD */
-  GPtrArray *abandoned; /* AinTask in flight whose callers have gone: a re-sent request takes over */
-  GPtrArray *finished;  /* results of such tasks, kept for the same time */
+  GPtrArray *runners;    /* AinRunner */
+  AinTemplate *template; /* of the workers on the CPU, when there may be several; or NULL */
+  GPtrArray *pins;       /* devices (owned texts) that LOAD MODEL asked for: kept loaded */
+  GPtrArray *waiters;    /* of LOAD and UNLOAD */
+  GPtrArray *abandoned;  /* AinTask in flight whose callers have gone: a re-sent request takes over */
+  GPtrArray *finished;   /* results of such tasks, kept for the same time */
   AinLoopTimer *orphans;
   AinLoopTimer *retry;
   AinLoopTimer *delay;     /* requests wait for company (max_batch_delay) */

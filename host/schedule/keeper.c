@@ -63,11 +63,22 @@ static void measure(gpointer data) {
   }
 }
 
-static void list_runner(AinRunner *runner, gpointer data) {
-  GArray *processes = data;
-  if (runner->ready && !runner->leaving) {
-    Process process = { .pid = ain_worker_pid(runner->worker) };
+static void add_process(GArray *processes, pid_t pid) {
+  Process process = { .pid = pid };
+  if (pid != 0) {
     g_array_append_val(processes, process);
+  }
+}
+
+static void list_lane(const AinLane *lane, GArray *processes) {
+  for (guint i = 0; i < lane->runners->len; i++) {
+    const AinRunner *runner = g_ptr_array_index(lane->runners, i);
+    if (runner->ready && !runner->leaving) {
+      add_process(processes, ain_worker_pid(runner->worker));
+    }
+  }
+  if (lane->template != NULL) {
+    add_process(processes, ain_template_pid(lane->template));
   }
 }
 
@@ -79,6 +90,20 @@ static guint64 bytes_of(const GArray *processes, pid_t pid) {
     }
   }
   return 0;
+}
+
+/* What ending the runner gives back: with the last one of a model, its template goes, too. */
+static guint64 bytes_of_runner(const GArray *processes, const AinRunner *runner) {
+  const AinLane *lane = runner->lane;
+  guint64 bytes = bytes_of(processes, ain_worker_pid(runner->worker));
+  guint staying = 0;
+  for (guint i = 0; i < lane->runners->len; i++) {
+    staying += !((const AinRunner *)g_ptr_array_index(lane->runners, i))->leaving;
+  }
+  if (staying == 1 && lane->template != NULL) {
+    bytes += bytes_of(processes, ain_template_pid(lane->template));
+  }
+  return bytes;
 }
 
 /* --- ending idle ones --- */
@@ -125,7 +150,7 @@ static void shrink(AinKeeper *keeper, const GArray *processes) {
     total += g_array_index(processes, Process, i).bytes;
   }
   while (total > limit && (oldest = longest_idle(keeper->context)) != NULL) {
-    guint64 bytes = bytes_of(processes, ain_worker_pid(oldest->worker));
+    guint64 bytes = bytes_of_runner(processes, oldest);
     g_autofree char *why =
         g_strdup_printf("the processes of the loaded models have %.0f MB, ain_model_memory_bytes allows %.0f",
                         (double)total / 1e6, (double)limit / 1e6);
@@ -167,7 +192,9 @@ static void look(gpointer data) {
   Measurement *measurement = g_new0(Measurement, 1);
   measurement->keeper = keeper;
   measurement->processes = g_array_new(FALSE, FALSE, sizeof(Process));
-  for_each_runner(keeper->context, list_runner, measurement->processes);
+  for (guint i = 0; i < keeper->context->lanes->len; i++) {
+    list_lane(g_ptr_array_index(keeper->context->lanes, i), measurement->processes);
+  }
   keeper->measuring = TRUE;
   ain_loop_offload(keeper->context->loop, measure, measured, measurement);
 }

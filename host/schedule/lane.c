@@ -215,7 +215,17 @@ static gboolean device_wants_runner(const AinLane *lane, const char *device) {
   return there == 0 || (!g_queue_is_empty((GQueue *)&lane->queue) && there < lane->context->config.replicas);
 }
 
+/* Several workers of a model share its weights. */
+static void ensure_template(AinLane *lane) {
+  const AinLaneContext *context = lane->context;
+  if (lane->template == NULL && context->config.replicas > 1 && lane->model->kind != AIN_KIND_STATISTICAL
+      && ain_runtime_forks(context->runtime)) {
+    lane->template = ain_template_new(context->runtime);
+  }
+}
+
 static void ensure_on(AinLane *lane, const char *device) {
+  ensure_template(lane);
   if (device_wants_runner(lane, device)) {
     g_ptr_array_add(lane->runners, ain_runner_new(lane, device));
   }
@@ -322,6 +332,9 @@ static void sweep(AinLane *lane) {
       tell_waiters(lane, runner->device, TRUE, NULL);
     }
     ain_runner_free(runner);
+  }
+  if (lane->runners->len == 0) {
+    g_clear_pointer(&lane->template, ain_template_free);
   }
 }
 

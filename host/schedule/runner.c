@@ -423,6 +423,7 @@ AinRunner *ain_runner_new(AinLane *lane, const char *device) {
     .memory_bytes = lane->context->config.worker_memory_bytes,
     .threads = model->threads,
     .official_numbers = lane->context->config.official_numbers,
+    .template = g_str_equal(device, "cpu") ? lane->template : NULL,
   };
   if (ain_model_is_flexible(model)) { /* so large are the slots; larger requests get memory of their own */
     spec.input_shape[0] = AIN_TASK_USUAL_ROWS;

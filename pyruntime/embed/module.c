@@ -518,9 +518,10 @@ static PyObject *py_enter_sandbox(PyObject *self, PyObject *args) {
   (void)self;
   PyObject *readable;
   PyObject *writable;
+  int template;
   AinSandboxPath paths[MAX_PATHS];
   char applied[256];
-  if (!PyArg_ParseTuple(args, "O!O!", &PyList_Type, &readable, &PyList_Type, &writable)) {
+  if (!PyArg_ParseTuple(args, "O!O!p", &PyList_Type, &readable, &PyList_Type, &writable, &template)) {
     return NULL;
   }
   PyObject *kept = PyList_New(0);
@@ -529,7 +530,7 @@ static PyObject *py_enter_sandbox(PyObject *self, PyObject *args) {
     count = collect_paths(writable, true, paths, count, kept);
   }
   PyObject *answer = NULL;
-  if (count >= 0 && !ain_sandbox_enter(paths, (size_t)count, applied, sizeof applied)) {
+  if (count >= 0 && !ain_sandbox_enter(paths, (size_t)count, template != 0, applied, sizeof applied)) {
     PyErr_SetString(PyExc_OSError, applied);
   } else if (count >= 0) {
     answer = PyUnicode_FromString(applied);
@@ -538,9 +539,22 @@ static PyObject *py_enter_sandbox(PyObject *self, PyObject *args) {
   return answer;
 }
 
+static PyObject *py_narrow_sandbox(PyObject *self, PyObject *args) {
+  (void)self;
+  (void)args;
+  if (!ain_sandbox_narrow()) {
+    return PyErr_SetFromErrno(PyExc_OSError);
+  }
+  Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
+  { "narrow_sandbox", py_narrow_sandbox, METH_NOARGS,
+    "narrow_sandbox(): in a process forked from one that entered as a template: it may signal itself "
+    "alone." },
   { "enter_sandbox", py_enter_sandbox, METH_VARARGS,
-    "enter_sandbox(readable, writable) -> str: from now on this process reads and writes only below these "
+    "enter_sandbox(readable, writable, template) -> str: from now on this process reads and writes only "
+    "below these "
     "paths, opens\n"
     "no network, starts no program, touches no other process. Says what the kernel could apply; OSError: "
     "refused." },

@@ -62,7 +62,7 @@ def flood(node: Node, models: list[str], count: int, seed: int) -> list[str]:
 
 
 def test_flood_of_large_requests(start_node: Start, models: Path) -> None:
-    """Each has 1.2 to 4.4 MB and as large an answer; a dozen clients send three at a time; 16 MiB hold them all."""
+    """Each has 1.2 to 4.4 MB and as large an answer; ten clients send three at a time; 16 MiB hold them all."""
     node = start_node(AIN_SHARED_MEMORY_BYTES=str(BUDGET))
     names = ["one", "two", "three"]
     register(node, models, "identity", *names)
@@ -74,25 +74,25 @@ def test_flood_of_large_requests(start_node: Start, models: Path) -> None:
     lock = threading.Lock()
 
     def client(seed: int) -> None:
-        found = flood(node, names, 9, seed)
+        found = flood(node, names, 6, seed)
         with lock:
             wrong.extend(found)
 
     since = time.monotonic()
     with Watch(node.pid) as watch:
-        threads = [threading.Thread(target=client, args=(seed,)) for seed in range(12)]
+        threads = [threading.Thread(target=client, args=(seed,)) for seed in range(10)]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-    print(f"108 large requests in {time.monotonic() - since:.1f} s, shared at most {watch.peak} of {BUDGET} bytes")
+    print(f"60 large requests in {time.monotonic() - since:.1f} s, shared at most {watch.peak} of {BUDGET} bytes")
     assert not wrong, wrong[:5]
-    assert watch.looks > 20 and MOST < watch.peak <= BUDGET
-    node.assert_running(since)
+    assert watch.looks >= 10 and MOST < watch.peak <= BUDGET
+    node.assert_running(since, within=15)
     wait_until(lambda: shared_bytes(node.pid) == rest, 10, "what requests and results took is given back")
     node.stop()
     totals = re.search(r"totals: (\d+) requests.*shared memory at most (\d+) of (\d+) bytes", node.log())
-    assert totals and int(totals[1]) == 111 and int(totals[3]) == BUDGET
+    assert totals and int(totals[1]) == 63 and int(totals[3]) == BUDGET
     assert watch.peak <= int(totals[2]) <= BUDGET
 
 

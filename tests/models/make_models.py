@@ -297,6 +297,17 @@ class Swells(nn.Module):
         return x + 0.0
 
 
+class Heavy(nn.Module):
+    """Gives back what it gets, after it has read 24 MB of weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weights", torch.ones(6_000_000))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + (self.weights.sum() - 6e6)
+
+
 class AlwaysRaises(nn.Module):
     """Cannot answer at all, so it must not be registered."""
 
@@ -355,6 +366,7 @@ RECIPES: dict[str, Recipe] = {
     "works": Recipe(Works),
     "eats_memory": Recipe(EatsMemory),
     "swells": Recipe(Swells),
+    "heavy": Recipe(Heavy),
     "always_raises": Recipe(AlwaysRaises, has_sample=False),
     "two_answers": Recipe(TwoAnswers, has_sample=False),
 }
