@@ -5,6 +5,7 @@ and so do they; it never runs the model, stays single-threaded, and declines to 
 every process load the model by itself.
 """
 
+import contextlib
 import gc
 import os
 import select
@@ -54,10 +55,8 @@ class _Template:
 
     def reap(self) -> None:
         """Tells how those ended that have."""
-        try:
+        with contextlib.suppress(BlockingIOError):
             os.read(self.ended, 4096)
-        except BlockingIOError:
-            pass
         while True:
             try:
                 pid, status = os.waitpid(-1, os.WNOHANG)

@@ -175,8 +175,11 @@ class Node:
 
     def templates(self) -> list[int]:
         """Processes that hold a model for others which they fork; told by what only they have open."""
-        forked = [pid for prototype in self.prototypes() for pid in children(prototype)]
-        return [pid for pid in forked if any(what.startswith("pipe:") for fd, what in descriptors(pid).items() if fd > 7)]
+
+        def has_pipe(pid: int) -> bool:
+            return any(what.startswith("pipe:") for fd, what in descriptors(pid).items() if fd > 7)
+
+        return [pid for prototype in self.prototypes() for pid in children(prototype) if has_pipe(pid)]
 
     def trace(self) -> Trace:
         """What there is now."""
