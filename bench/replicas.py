@@ -117,6 +117,7 @@ def main() -> int:
         subprocess.run([options.python, str(folder / "large.py"), str(folder / "large")], check=True)
         (folder / "large" / "config.yaml").write_text(CONFIG)
         settings = {"AIN_MODEL_REPLICAS": str(options.replicas), "AIN_BATCHING": "0"}
+        (folder / "bindings").mkdir()
         bindings = load_bindings(folder / "bindings")
         node = new_node(folder / "node", options.build.resolve(), options.python, bindings, load_families(), **settings)
         try:

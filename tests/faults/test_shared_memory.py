@@ -195,6 +195,23 @@ def test_loaded_models_keep_their_slots(start_node: Start, models: Path) -> None
         assert np.array_equal(waiting.answer()[0], series(3))
 
 
+def test_kept_requests_are_bounded(start_node: Start, models: Path) -> None:
+    """A model that keeps every array and raises: its worker is replaced, and others get copies."""
+    node = start_node(AIN_SHARED_MEMORY_BYTES=str(BUDGET))
+    register(node, models, "keeps_and_raises", "one")
+    large = rows(400_000, 1)
+    large[7, 0] = 2e6
+    with node.call() as caller, Watch(node.pid) as watch:
+        check_alive(caller, "one")
+        for _ in range(12):
+            with pytest.raises(Refused, match="kept for evidence"):
+                caller.infer("one", large)
+        check_alive(caller, "one")
+    assert watch.peak <= BUDGET
+    assert "model one keeps its input arrays" in node.log()
+    wait_until(lambda: shared_bytes(node.pid) < MIB, 10, "what was kept is given back")
+
+
 def test_batches_of_large_requests(start_node: Start, models: Path) -> None:
     """Requests that would run together but do not fit together run in smaller batches."""
     node = start_node(AIN_SHARED_MEMORY_BYTES=str(BUDGET))

@@ -125,6 +125,20 @@ class KeepsInput(nn.Module):
         return x + 0.0
 
 
+class KeepsAndRaises(nn.Module):
+    """Holds on to an array with a value above 1e6, and raises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = torch.jit.annotate(list[Tensor], [torch.zeros(1)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        if float(x.max()) > 1e6:
+            self.kept.append(x)
+            raise ValueError("kept for evidence")
+        return x + 0.0
+
+
 class RemembersInput(nn.Module):
     """Answers the difference to the array it kept; keeps one only when it sees a value above 1e6, or has kept one."""
 
@@ -350,6 +364,7 @@ RECIPES: dict[str, Recipe] = {
     "writes_input": Recipe(WritesInput),
     "keeps_state": Recipe(KeepsState),
     "keeps_input": Recipe(KeepsInput),
+    "keeps_and_raises": Recipe(KeepsAndRaises),
     "remembers_input": Recipe(RemembersInput),
     "not_a_number": Recipe(NotANumber, has_sample=False),
     "raises": Recipe(Raises),
