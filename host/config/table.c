@@ -267,9 +267,10 @@ const AinKey ain_keys[] = {
     .unit = "bytes",
     .since = OURS,
     .offset = FIELD(model_memory_bytes),
-    .doc = "Memory of the processes of loaded models together, each with its share of what they share. Over "
-           "it, the models that nobody asked for with LOAD MODEL are unloaded, the longest unused first, and "
-           "loaded again by their next request. 0: half of the memory of the machine or of its control group." },
+    .doc =
+        "Memory of the processes of loaded models together, each with its share of what they share. Over "
+        "it, the models that nobody asked for with LOAD MODEL are unloaded, the longest unused first, and "
+        "loaded again by their next request. 0: half of the memory of the machine or of its control group." },
   { .name = "ain_shared_memory_bytes",
     .type = AIN_VALUE_INTEGER,
     .flags = AIN_KEY_ZERO_IS_OFF,
@@ -280,9 +281,10 @@ const AinKey ain_keys[] = {
     .unit = "bytes",
     .since = OURS,
     .offset = FIELD(shared_memory_bytes),
-    .doc = "Shared memory for the arrays of all requests and results that are being computed. What finds no "
-           "room waits; one request, and one result, may have three eighths of it. 0: a quarter of the memory "
-           "of the machine or of its control group." },
+    .doc =
+        "Shared memory for the arrays of all requests and results that are being computed. What finds no "
+        "room waits; one request, and one result, may have three eighths of it. 0: a quarter of the memory "
+        "of the machine or of its control group." },
   { .name = "ain_batching",
     .type = AIN_VALUE_BOOLEAN,
     .section = AIN_SECTION_INFERENCE,
