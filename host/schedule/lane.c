@@ -212,7 +212,9 @@ const GError *ain_lane_failure(const AinLane *lane) {
 
 static gboolean device_wants_runner(const AinLane *lane, const char *device) {
   guint there = count_runners(lane, device, FALSE);
-  return there == 0 || (!g_queue_is_empty((GQueue *)&lane->queue) && there < lane->context->config.replicas);
+  gboolean crowded =
+      !g_queue_is_empty((GQueue *)&lane->queue) && lane->thirst == NULL; /* another one won't help */
+  return there == 0 || (crowded && there < lane->context->config.replicas);
 }
 
 /* Several workers of a model share its weights. */
