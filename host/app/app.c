@@ -28,7 +28,8 @@
 /* Two may be copying models; the rest convert large requests and meet the ConfigNode. */
 #define HELPER_THREADS 4
 #define MAX_CONNECTIONS 20000
-#define SPARE_DESCRIPTORS 2000 /* for everything else */
+#define UNKNOWN_MEMORY (G_GUINT64_CONSTANT(4) << 30) /* where the kernel does not tell */
+#define SPARE_DESCRIPTORS 2000                       /* for everything else */
 #define MAX_IN_FLIGHT 64
 #define FRAME_TIMEOUT_US (G_GINT64_CONSTANT(60) * G_USEC_PER_SEC)
 /* DataNodes keep pooled connections idle for a minute, later releases forget some for ever. */
@@ -266,6 +267,15 @@ static gboolean listen_for_calls(App *app, GError **error) {
   return TRUE;
 }
 
+/* What is configured, or that part of the memory there is. */
+static guint64 memory_share(gint64 configured, guint64 part) {
+  guint64 limit = ain_observe_memory_limit();
+  if (configured > 0) {
+    return (guint64)configured;
+  }
+  return (limit > 0 ? limit : UNKNOWN_MEMORY) / part;
+}
+
 static gboolean start_runtime(App *app, GError **error) {
   g_autofree char *lib_dir = g_build_filename(app->config->home, "lib", NULL);
   app->work_dir = g_build_filename(app->config->system_dir, "workers", NULL);
@@ -281,8 +291,7 @@ static gboolean start_runtime(App *app, GError **error) {
     .prototype_idle_us = app->config->prototype_idle_s * G_USEC_PER_SEC,
     .sandbox = g_str_equal(app->config->worker_sandbox, "on"),
     .read_paths = app->config->worker_read_paths,
-    .shared_memory = app->config->shared_memory_bytes > 0 ? (guint64)app->config->shared_memory_bytes
-                                                          : ain_observe_memory_limit() / 4,
+    .shared_memory = memory_share(app->config->shared_memory_bytes, 4),
   };
   app->runtime = ain_runtime_new(app->loop, &config, error);
   if (app->runtime == NULL) {
@@ -315,8 +324,7 @@ static gboolean start_models(App *app, GError **error) {
     .inference_timeout_us = app->config->inference_timeout_ms * 1000,
     .orphan_grace_us = app->config->orphan_grace_ms * 1000,
     .worker_memory_bytes = app->config->worker_memory_bytes,
-    .model_memory_bytes = app->config->model_memory_bytes > 0 ? (guint64)app->config->model_memory_bytes
-                                                              : ain_observe_memory_limit() / 2,
+    .model_memory_bytes = memory_share(app->config->model_memory_bytes, 2),
     .official_numbers = app->config->official_numbers,
     .batching = app->config->batching,
     .replicas = (guint)app->config->model_replicas,

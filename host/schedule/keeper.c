@@ -18,12 +18,12 @@
 struct AinKeeper {
   AinLaneContext *context;
   AinLoopTimer *timer;
-  gint64 due;         /* of the timer */
-  gboolean measuring; /* on a helper */
-  gboolean freed;     /* while measuring: the helper's done frees it */
-  gboolean over;      /* the last look left more than there should be */
-  guint64 jobs;       /* totals at the last look */
-  guint64 workers;
+  gint64 due;            /* of the timer */
+  gboolean measuring;    /* on a helper */
+  gboolean freed;        /* while measuring: the helper's done frees it */
+  gboolean over;         /* the last look left more than there should be */
+  gboolean fresh;        /* a model was loaded since the last look began */
+  guint64 jobs;          /* in all, at the last look */
   gint64 shortage_until; /* what was ended for shared memory is on its way out */
 };
 
@@ -174,8 +174,8 @@ static void measured(gpointer data) {
     return;
   }
   shrink(keeper, processes);
-  if (processes->len > 0) {
-    look_within(keeper, LOOK_US);
+  if (keeper->fresh || processes->len > 0) {
+    look_within(keeper, keeper->fresh ? FIRST_LOOK_US : LOOK_US);
   }
 }
 
@@ -183,12 +183,12 @@ static void look(gpointer data) {
   AinKeeper *keeper = data;
   const AinSchedulerTotals *totals = &keeper->context->totals;
   keeper->timer = NULL;
-  if (!keeper->over && totals->jobs == keeper->jobs && totals->workers == keeper->workers) {
+  if (!keeper->over && !keeper->fresh && totals->jobs == keeper->jobs) {
     look_within(keeper, LOOK_US);
     return;
   }
   keeper->jobs = totals->jobs;
-  keeper->workers = totals->workers;
+  keeper->fresh = FALSE;
   Measurement *measurement = g_new0(Measurement, 1);
   measurement->keeper = keeper;
   measurement->processes = g_array_new(FALSE, FALSE, sizeof(Process));
@@ -210,6 +210,7 @@ static void look_within(AinKeeper *keeper, gint64 delay) {
 }
 
 void ain_keeper_look(AinKeeper *keeper) {
+  keeper->fresh = TRUE;
   look_within(keeper, FIRST_LOOK_US);
 }
 
