@@ -67,7 +67,7 @@ typedef struct {
  * sandbox that loads the model when its first worker starts, and lives until it is freed. When it dies, its
  * workers do, and the next one starts another. Where it cannot fork, workers load the model by themselves.
  * Only in a runtime that forks. */
-AinTemplate *ain_template_new(AinRuntime *runtime);
+AinTemplate *ain_template_new(AinRuntime *runtime, const char *name); /* of the model, for the log */
 /* Every worker forked from it must have been freed. NULL is allowed. */
 void ain_template_free(AinTemplate *template);
 pid_t ain_template_pid(const AinTemplate *template); /* 0: none runs */

@@ -22,6 +22,7 @@ typedef struct {
 
 struct AinTemplate {
   AinRuntime *runtime;
+  char *name;         /* of the model, for the log */
   AinWorker *process; /* NULL when none runs */
   gboolean loaded;
   gboolean declines;
@@ -34,8 +35,9 @@ static void child_free(gpointer data) {
   g_free(child);
 }
 
-AinTemplate *ain_template_new(AinRuntime *runtime) {
+AinTemplate *ain_template_new(AinRuntime *runtime, const char *name) {
   AinTemplate *template = g_new0(AinTemplate, 1);
+  template->name = g_strdup(name);
   template->runtime = runtime;
   template->children = g_ptr_array_new_with_free_func(child_free);
   return template;
@@ -48,6 +50,7 @@ void ain_template_free(AinTemplate *template) {
     }
     ain_worker_free(template->process);
     g_ptr_array_unref(template->children);
+    g_free(template->name);
     g_free(template);
   }
 }
@@ -206,7 +209,7 @@ static void child_declined(AinTemplate *template, const AinMessage *message, con
     AinWorker *worker = child->worker;
     g_ptr_array_remove_fast(template->children, child);
     if (!template->declines) {
-      g_message("the processes of one model do not share its weights (%s)", why);
+      g_message("model %s: its processes do not share its weights (%s)", template->name, why);
     }
     template->declines = TRUE;
     if (worker != NULL) {

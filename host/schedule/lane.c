@@ -222,7 +222,7 @@ static void ensure_template(AinLane *lane) {
   const AinLaneContext *context = lane->context;
   if (lane->template == NULL && context->config.replicas > 1 && lane->model->kind != AIN_KIND_STATISTICAL
       && ain_runtime_forks(context->runtime)) {
-    lane->template = ain_template_new(context->runtime);
+    lane->template = ain_template_new(context->runtime, lane->model->id);
   }
 }
 

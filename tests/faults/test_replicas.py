@@ -128,3 +128,21 @@ def test_model_that_crashes_its_replicas(start_node: Start, models: Path) -> Non
             with pytest.raises(Refused, match="signal 8"):
                 caller.answer()
             assert np.array_equal(caller.answer()[0], series(2))
+
+
+def test_template_that_may_not_fork(start_node: Start, models: Path, tmp_path: Path) -> None:
+    """An environment that starts a thread in every forked process: each replica then loads the model by itself."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, threading, time\n"
+        "def begin():\n"
+        "    threading.Thread(target=time.sleep, args=(3600,), daemon=True).start()\n"
+        "os.register_at_fork(after_in_child=begin)\n"
+    )
+    node = start_node(**SETTINGS, PYTHONPATH=str(tmp_path))
+    with node.call() as caller:
+        caller.register("heavy", (models / "heavy").as_uri())
+        check_alive(caller, "heavy")
+    ask_until(node, "heavy", REPLICAS)
+    assert node.log().count("model heavy: its processes do not share its weights (a thread was started") == 1
+    wait_until(lambda: not node.templates(), 10, "the useless template has gone")
+    assert min(memory_kib(pid, "Private") for pid in node.workers()) > 24_000
