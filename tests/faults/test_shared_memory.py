@@ -87,13 +87,13 @@ def test_flood_of_large_requests(start_node: Start, models: Path) -> None:
             thread.join()
     print(f"60 large requests in {time.monotonic() - since:.1f} s, shared at most {watch.peak} of {BUDGET} bytes")
     assert not wrong, wrong[:5]
-    assert watch.looks >= 10 and MOST < watch.peak <= BUDGET
+    assert watch.looks >= 3 and 0 < watch.peak <= BUDGET
     wait_until(lambda: shared_bytes(node.pid) == rest, 10, "what requests and results took is given back")
     node.assert_running(time.monotonic())  # before, it was stopped again and again to be looked at
     node.stop()
     totals = re.search(r"totals: (\d+) requests.*shared memory at most (\d+) of (\d+) bytes", node.log())
     assert totals and int(totals[1]) == 63 and int(totals[3]) == BUDGET
-    assert watch.peak <= int(totals[2]) <= BUDGET
+    assert max(watch.peak, MOST) <= int(totals[2]) <= BUDGET  # and it was scarce
 
 
 def test_request_that_never_fits(start_node: Start, models: Path) -> None:
