@@ -34,7 +34,8 @@
  */
 #define HELPER_THREADS 6
 #define MAX_CONNECTIONS 20000
-#define SPARE_DESCRIPTORS 2000 /* for everything else */
+#define UNKNOWN_MEMORY (G_GUINT64_CONSTANT(4) << 30) /* where the kernel does not tell */
+#define SPARE_DESCRIPTORS 2000                       /* for everything else */
 #define MAX_IN_FLIGHT 64
 /* Each holds some 50 KB at most from its first byte on. */
 #define MAX_HANDSHAKES 1024
@@ -79,12 +80,14 @@ typedef struct {
  */
 static void log_totals(const App *app) {
   AinSchedulerTotals totals = ain_scheduler_totals(app->scheduler);
+  const AinBudget *budget = ain_runtime_budget(app->runtime);
   g_message("totals: %" G_GUINT64_FORMAT " requests answered, %" G_GUINT64_FORMAT
             " refused or failed, %" G_GUINT64_FORMAT " model runs of %" G_GUINT64_FORMAT
             " samples, %" G_GUINT64_FORMAT " input bytes copied, %" G_GUINT64_FORMAT
-            " workers started, %.3f s inside models",
+            " workers started, %.3f s inside models, shared memory at most %" G_GUINT64_FORMAT
+            " of %" G_GUINT64_FORMAT " bytes",
             totals.requests, totals.failures, totals.jobs, totals.samples, totals.copied_bytes,
-            totals.workers, (double)totals.model_ns / 1e9);
+            totals.workers, (double)totals.model_ns / 1e9, ain_budget_peak(budget), ain_budget_bytes(budget));
 }
 
 static void all_ended(gpointer data) {
@@ -297,6 +300,15 @@ static gboolean listen_for_calls(App *app, GError **error) {
   return TRUE;
 }
 
+/* What is configured, or that part of the memory there is. */
+static guint64 memory_share(gint64 configured, guint64 part) {
+  guint64 limit = ain_observe_memory_limit();
+  if (configured > 0) {
+    return (guint64)configured;
+  }
+  return (limit > 0 ? limit : UNKNOWN_MEMORY) / part;
+}
+
 static gboolean start_runtime(App *app, GError **error) {
   g_autofree char *lib_dir = g_build_filename(app->config->home, "lib", NULL);
   app->work_dir = g_build_filename(app->config->system_dir, "workers", NULL);
@@ -312,6 +324,7 @@ static gboolean start_runtime(App *app, GError **error) {
     .prototype_idle_us = app->config->prototype_idle_s * G_USEC_PER_SEC,
     .sandbox = g_str_equal(app->config->worker_sandbox, "on"),
     .read_paths = app->config->worker_read_paths,
+    .shared_memory = memory_share(app->config->shared_memory_bytes, 4),
   };
   app->runtime = ain_runtime_new(app->loop, &config, error);
   if (app->runtime == NULL) {
@@ -352,6 +365,7 @@ static gboolean start_models(App *app, GError **error) {
     .orphan_grace_us = app->config->orphan_grace_ms * 1000,
     .worker_memory_bytes = app->config->worker_memory_bytes,
     .nulls = null_policy(app->config->null_policy),
+    .model_memory_bytes = memory_share(app->config->model_memory_bytes, 2),
     .official_numbers = app->config->official_numbers,
     .batching = app->config->batching,
     .replicas = (guint)app->config->model_replicas,

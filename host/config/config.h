@@ -50,6 +50,8 @@ typedef struct {
   gint64 queue_max_requests;  /* per model */
   gint64 queue_max_bytes;     /* per model */
   gint64 worker_memory_bytes; /* 0 = no limit */
+  gint64 model_memory_bytes;  /* 0 = half of the machine's */
+  gint64 shared_memory_bytes; /* 0 = a quarter of the machine's */
   gint64 drain_ms;
   gint64 max_batch_delay_us;
   gint64 model_replicas;     /* per device */

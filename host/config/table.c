@@ -285,6 +285,34 @@ const AinKey ain_keys[] = {
     .since = OURS,
     .offset = FIELD(worker_memory_bytes),
     .doc = "Data memory one worker process may take. 0: no limit." },
+  { .name = "ain_model_memory_bytes",
+    .type = AIN_VALUE_INTEGER,
+    .flags = AIN_KEY_ZERO_IS_OFF,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "0",
+    .min = 64 * MIB,
+    .max = 1024 * GIB,
+    .unit = "bytes",
+    .since = OURS,
+    .offset = FIELD(model_memory_bytes),
+    .doc =
+        "Memory of the processes of loaded models together, each with its share of what they share. Over "
+        "it, the models that nobody asked for with LOAD MODEL are unloaded, the longest unused first, and "
+        "loaded again by their next request. 0: half of the memory of the machine or of its control group." },
+  { .name = "ain_shared_memory_bytes",
+    .type = AIN_VALUE_INTEGER,
+    .flags = AIN_KEY_ZERO_IS_OFF,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "0",
+    .min = 16 * MIB,
+    .max = 1024 * GIB,
+    .unit = "bytes",
+    .since = OURS,
+    .offset = FIELD(shared_memory_bytes),
+    .doc =
+        "Shared memory for the arrays of all requests and results that are being computed. What finds no "
+        "room waits; one request, and one result, may have three eighths of it. 0: a quarter of the memory "
+        "of the machine or of its control group." },
   { .name = "ain_batching",
     .type = AIN_VALUE_BOOLEAN,
     .section = AIN_SECTION_INFERENCE,

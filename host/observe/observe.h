@@ -24,3 +24,7 @@ AinLoadSample ain_observe_load_read(const AinLoadMeter *meter); /* loop thread *
 
 /* sd_notify(3) datagram when NOTIFY_SOCKET is set, e.g. "READY=1"; otherwise nothing. */
 void ain_observe_notify(const char *state);
+
+/* Bytes of memory that this process and its children may have: the machine's, or the smallest limit of the
+ * control groups above it. Reads a few small files. */
+guint64 ain_observe_memory_limit(void);

@@ -170,14 +170,24 @@ class Node:
         return pid
 
     def workers(self) -> list[int]:
-        """Processes that hold a model: forked ones and spawned ones, living or not yet collected."""
-        forked = [pid for prototype in self.prototypes() for pid in children(prototype)]
+        """Processes that answer with a model: forked ones and spawned ones, living or not yet collected."""
+        templates = self.templates()
+        forked = [pid for prototype in self.prototypes() for pid in children(prototype) if pid not in templates]
+        forked += [pid for template in templates for pid in children(template)]
         return forked + [pid for pid in children(self.pid) if "worker" in command(pid)]
+
+    def templates(self) -> list[int]:
+        """Processes that hold a model for others which they fork; told by what only they have open."""
+
+        def has_pipe(pid: int) -> bool:
+            return any(what.startswith("pipe:") for fd, what in descriptors(pid).items() if fd > 7)
+
+        return [pid for prototype in self.prototypes() for pid in children(prototype) if has_pipe(pid)]
 
     def trace(self) -> Trace:
         """What there is now."""
         kinds = sorted("prototype" if "prototype" in command(pid) else f"worker {pid}" for pid in children(self.pid))
-        kinds += [f"forked {pid}" for pid in self.workers() if f"worker {pid}" not in kinds]
+        kinds += [f"forked {pid}" for pid in self.workers() + self.templates() if f"worker {pid}" not in kinds]
         shared = frozenset(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else frozenset()
         return Trace(len(descriptors(self.pid)), tuple(kinds), shared, frozenset(listening_ports(self.pid)))
 
