@@ -39,6 +39,9 @@ void ain_look_warn(AinLook *look, const char *mend, const char *format, ...) G_G
 void ain_look_error(AinLook *look, const char *mend, const char *format, ...) G_GNUC_PRINTF(3, 4);
 void ain_look_skip(AinLook *look, const char *format, ...) G_GNUC_PRINTF(2, 3);
 
+/* The time that a child or connection of the check may take: usual_us, or less where the operator said so. */
+gint64 ain_look_limit(const AinLook *look, gint64 usual_us);
+
 typedef struct {
   const char *group;
   const char *name;
@@ -52,6 +55,9 @@ typedef struct {
  */
 gboolean ain_doctor_run_check(const AinCheck *check, const AinDoctorRequest *request, AinFacts *facts,
                               GPtrArray *findings);
+
+/* Valid UTF-8 without control characters. Owned. */
+char *ain_doctor_printable(const char *text);
 
 /* What modules logged as warnings since the last call, newest last. Owned array of owned texts. */
 GPtrArray *ain_doctor_take_warnings(void);

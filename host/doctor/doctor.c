@@ -16,11 +16,6 @@
 
 /* In the order in which a start would meet them, as far as one needs another's facts. */
 static const AinCheck checks[] = {
-  { "machine", "kernel", ain_check_kernel, FILES_LIMIT, TRUE, AIN_EXIT_FAILURE },
-  { "machine", "libc", ain_check_libc, FILES_LIMIT, TRUE, AIN_EXIT_FAILURE },
-  { "machine", "memory", ain_check_memory, FILES_LIMIT, TRUE, AIN_EXIT_FAILURE },
-  { "machine", "clock", ain_check_clock, FILES_LIMIT, TRUE, AIN_EXIT_FAILURE },
-  { "machine", "security", ain_check_security, FILES_LIMIT, TRUE, AIN_EXIT_FAILURE },
   { "installation", "programs", ain_check_programs, FILES_LIMIT, TRUE, AIN_EXIT_FAILURE },
   { "installation", "configuration", ain_check_configuration, FILES_LIMIT, TRUE, AIN_EXIT_CONFIGURATION },
   { "installation", "settings", ain_check_settings, FILES_LIMIT, TRUE, AIN_EXIT_CONFIGURATION },
@@ -28,6 +23,11 @@ static const AinCheck checks[] = {
   { "installation", "ownership", ain_check_ownership, FILES_LIMIT, TRUE, AIN_EXIT_CONFIGURATION },
   { "installation", "disk", ain_check_disk, FILES_LIMIT, TRUE, AIN_EXIT_CONFIGURATION },
   { "installation", "temporary", ain_check_temporary, FILES_LIMIT, TRUE, AIN_EXIT_FAILURE },
+  { "machine", "kernel", ain_check_kernel, FILES_LIMIT, TRUE, AIN_EXIT_FAILURE },
+  { "machine", "libc", ain_check_libc, FILES_LIMIT, TRUE, AIN_EXIT_FAILURE },
+  { "machine", "memory", ain_check_memory, FILES_LIMIT, TRUE, AIN_EXIT_FAILURE },
+  { "machine", "clock", ain_check_clock, FILES_LIMIT, TRUE, AIN_EXIT_FAILURE },
+  { "machine", "security", ain_check_security, FILES_LIMIT, TRUE, AIN_EXIT_FAILURE },
   { "instance", "instance", ain_check_instance, FILES_LIMIT, TRUE, AIN_EXIT_RUNNING },
   { "instance", "identity", ain_check_identity, FILES_LIMIT, TRUE, AIN_EXIT_FAILURE },
   { "instance", "leftovers", ain_check_leftovers, FILES_LIMIT, TRUE, AIN_EXIT_FAILURE },
@@ -69,7 +69,7 @@ static void finding_free(gpointer data) {
 }
 
 /* Paths and replies come from outside: valid UTF-8 without control characters is what a terminal gets. */
-static char *printable(const char *text) {
+char *ain_doctor_printable(const char *text) {
   g_autofree char *valid = g_utf8_make_valid(text, -1);
   GString *out = g_string_new(NULL);
   for (const char *at = valid; *at != '\0'; at = g_utf8_next_char(at)) {
@@ -87,8 +87,8 @@ static void add(AinLook *look, AinVerdict verdict, const char *mend, const char 
   finding->verdict = verdict;
   finding->exit_code = look->exit_code;
   g_autofree char *text = g_strdup_vprintf(format, arguments);
-  finding->evidence = printable(text);
-  finding->mend = mend == NULL ? NULL : printable(mend);
+  finding->evidence = ain_doctor_printable(text);
+  finding->mend = mend == NULL ? NULL : ain_doctor_printable(mend);
   g_ptr_array_add(look->findings, finding);
 }
 
@@ -114,6 +114,12 @@ void ain_look_error(AinLook *look, const char *mend, const char *format, ...) {
 
 void ain_look_skip(AinLook *look, const char *format, ...) {
   ADD(look, AIN_VERDICT_UNCHECKED, NULL, format);
+}
+
+gint64 ain_look_limit(const AinLook *look, gint64 usual_us) {
+  /* A little less than the check has, so that it ends its children itself. */
+  gint64 limit_us = look->request->limit_us;
+  return limit_us > 0 ? MIN(limit_us - limit_us / 8, usual_us) : usual_us;
 }
 
 /* --- facts -----------------------------------------------------------------------------------------------

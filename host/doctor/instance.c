@@ -44,9 +44,10 @@ static gint64 number_in(int fd) {
   text[count > 0 ? count : 0] = '\0';
   g_strchomp(text);
   gint64 number = -1;
-  return *text == '\0' || g_ascii_string_to_signed(text, 10, 1, G_MAXINT, &number, NULL)
-             ? MAX(number, *text == '\0' ? 0 : -1)
-             : -1;
+  if (*text == '\0') {
+    return 0;
+  }
+  return g_ascii_string_to_signed(text, 10, 1, G_MAXINT, &number, NULL) ? number : -1;
 }
 
 static void look_stale(AinLook *look, const char *path, gint64 number) {
@@ -205,7 +206,7 @@ static int try_bind(const char *host, guint16 port) {
 static void look_taken(AinLook *look, const char *endpoint, pid_t pid) {
   g_autofree char *name = name_of(pid);
   g_autofree char *mend = NULL;
-  if (ain_instance_is_ainode(pid)) {
+  if (strcmp(name, "ainode") == 0) {
     mend = g_strdup_printf("sbin/stop-ainode.sh -t %s, or set ain_rpc_port to another port", endpoint);
     ain_look_error(look, mend, "%s is taken by process %d (%s), an AINode of another directory", endpoint,
                    (int)pid, name);

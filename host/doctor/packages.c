@@ -42,9 +42,9 @@ static char *value_of(const char *record, const char *key) {
 }
 
 /* How a child that gave no answer ended. */
-static char *how_it_ended(const AinEnvCapture *capture) {
+static char *how_it_ended(const AinEnvCapture *capture, gint64 limit_us) {
   if (capture->timed_out) {
-    return g_strdup_printf("the import did not end within %d s", (int)(IMPORT_LIMIT_US / G_USEC_PER_SEC));
+    return g_strdup_printf("the import did not end within %.3g s", (double)limit_us / G_USEC_PER_SEC);
   }
   if (WIFSIGNALED(capture->status)) {
     return g_strdup_printf("the import was ended by signal %d (%s)%s", WTERMSIG(capture->status),
@@ -67,17 +67,18 @@ static gboolean try_import(const AinLook *look, const char *name, Import *import
     return FALSE;
   }
   g_autofree char *word = g_strdup_printf("%08x%08x", g_random_int(), g_random_int());
+  gint64 limit_us = ain_look_limit(look, IMPORT_LIMIT_US);
   g_auto(GStrv) environment = ain_env_spawn_environment();
   g_auto(AinEnvCapture) capture = { 0 };
   char *argv[] = { python->executable, (char *)"-c", (char *)g_bytes_get_data(program, NULL), word,
                    (char *)name,       NULL };
-  if (!ain_env_spawn_capture(argv, environment, IMPORT_LIMIT_US, OUTPUT_MAX, &capture, &error)) {
+  if (!ain_env_spawn_capture(argv, environment, limit_us, OUTPUT_MAX, &capture, &error)) {
     import->error = g_strdup(error->message);
     return FALSE;
   }
   g_autofree char *record = ain_env_record_find(capture.output->str, capture.output->len, word);
   if (record == NULL) {
-    import->error = how_it_ended(&capture);
+    import->error = how_it_ended(&capture, limit_us);
     return TRUE;
   }
   import->version = value_of(record, "version");

@@ -72,7 +72,8 @@ static void look_probed(AinLook *look, const AinEnvPlan *plan, const char *asked
   g_autofree char *file = g_build_filename(plan->bootstrap, "requirements", "builtins.txt", NULL);
   g_auto(GStrv) packages = ain_env_requirements_read(file, NULL);
   const AinEnvProbing probing = { .bootstrap_dir = plan->bootstrap,
-                                  .packages = (const char *const *)packages };
+                                  .packages = (const char *const *)packages,
+                                  .limit_us = ain_look_limit(look, PROGRAM_LIMIT_US) };
   look->found.python = ain_env_probe_with(asked, &probing, NULL, &error);
   const AinInterpreter *python = look->found.python;
   if (python == NULL) {
@@ -169,17 +170,18 @@ void ain_check_venv(AinLook *look) {
 }
 
 /* Runs python with one line of code. Owned output, or NULL with *failed set to what it said. */
-static char *ask(const AinInterpreter *python, const char *code, char **failed) {
+static char *ask(const AinLook *look, const AinInterpreter *python, const char *code, char **failed) {
   g_autoptr(GError) error = NULL;
   g_auto(AinEnvCapture) capture = { 0 };
   g_auto(GStrv) environment = ain_env_spawn_environment();
   char *argv[] = { python->executable, (char *)"-c", (char *)code, NULL };
-  if (!ain_env_spawn_capture(argv, environment, PROGRAM_LIMIT_US, OUTPUT_MAX, &capture, &error)) {
+  if (!ain_env_spawn_capture(argv, environment, ain_look_limit(look, PROGRAM_LIMIT_US), OUTPUT_MAX, &capture,
+                             &error)) {
     *failed = g_strdup(error->message);
     return NULL;
   }
   if (capture.timed_out) {
-    *failed = g_strdup("it did not end within 10 s");
+    *failed = g_strdup("it did not end in time");
     return NULL;
   }
   if (!WIFEXITED(capture.status) || WEXITSTATUS(capture.status) != 0) {
@@ -199,7 +201,7 @@ void ain_check_ssl(AinLook *look) {
   g_autofree char *mend = mend_of(AIN_MEND_SSL, python);
   g_autofree char *failed = NULL;
   g_autofree char *library =
-      python->has_ssl ? ask(python, "import ssl; print(ssl.OPENSSL_VERSION)", &failed) : NULL;
+      python->has_ssl ? ask(look, python, "import ssl; print(ssl.OPENSSL_VERSION)", &failed) : NULL;
   gboolean offline = look->facts->plan != NULL && look->facts->plan->wheelhouse != NULL;
   if (library != NULL) {
     ain_look_ok(look, "%s", library);
@@ -266,7 +268,8 @@ void ain_check_libpython(AinLook *look) {
   g_auto(AinEnvCapture) capture = { 0 };
   g_auto(GStrv) environment = ain_env_spawn_environment();
   char *argv[] = { python->executable, (char *)"-c", (char *)code, python->libpython, NULL };
-  if (!ain_env_spawn_capture(argv, environment, PROGRAM_LIMIT_US, OUTPUT_MAX, &capture, &error)) {
+  if (!ain_env_spawn_capture(argv, environment, ain_look_limit(look, PROGRAM_LIMIT_US), OUTPUT_MAX, &capture,
+                             &error)) {
     ain_look_skip(look, "%s", error->message);
     return;
   }

@@ -1,5 +1,6 @@
 /* What the operator reads, and what programs read. */
 #include "ain-version.h"
+#include "doctor/check.h"
 #include "doctor/doctor.h"
 
 #include <jansson.h>
@@ -91,8 +92,11 @@ static void append_verdict(GString *out, const GPtrArray *findings) {
 
 char *ain_doctor_text(const AinDoctorRequest *request, const GPtrArray *findings, gboolean colour) {
   GString *out = g_string_new(NULL);
-  g_string_append_printf(out, "AINode %s, installation %s%s\n", AIN_VERSION, request->home,
-                         request->quick ? ", quick look (no Python, no network)" : "");
+  g_autofree char *home = ain_doctor_printable(request->home);
+  g_string_append_printf(out, "AINode %s in %s\n", AIN_VERSION, home);
+  if (request->quick) {
+    g_string_append(out, "A quick look: no Python, no network.\n");
+  }
   const char *group = "";
   for (guint i = 0; i < findings->len; i++) {
     const AinFinding *finding = g_ptr_array_index(findings, i);
