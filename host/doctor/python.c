@@ -5,6 +5,7 @@
 #include "env/find.h"
 #include "env/mend.h"
 #include "env/probe.h"
+#include "env/ready.h"
 #include "env/requirements.h"
 #include "env/spawn.h"
 #include "env/venv.h"
@@ -90,6 +91,17 @@ static void look_probed(AinLook *look, const AinEnvPlan *plan, const char *asked
 /* There is no venv and none was named: a start would make one. */
 static void look_for_base(AinLook *look, const AinEnvPlan *plan) {
   g_autoptr(GError) error = NULL;
+  g_autoptr(AinInterpreter) ready =
+      plan->wheelhouse == NULL && ain_env_venv_state(plan->venv) == AIN_VENV_ABSENT
+          ? ain_env_ready(plan, NULL)
+          : NULL;
+  if (ready != NULL) {
+    look_probed(look, plan, ready->executable);
+    ain_look_ok(
+        look,
+        "none is named (-i, ain_interpreter_dir): the start uses this one, which has all that models need");
+    return;
+  }
   look->found.base = ain_env_find(plan->bootstrap, plan->wheelhouse != NULL, &error);
   if (look->found.base == NULL) {
     ain_look_error(look, NULL, "%s", error->message);

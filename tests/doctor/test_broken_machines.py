@@ -365,7 +365,7 @@ def test_clock_went_back(machine: Machine) -> None:
 
 
 def test_low_limits(machine: Machine) -> None:
-    report = quick(machine, "ulimit -n 100; ulimit -u 200; ulimit -v 4000000; ulimit -f 2000")
+    report = quick(machine, wrapper="prlimit --nofile=100 --nproc=200 --as=4000000000 --fsize=2000000")
     report.named("open-files", "error", "at most 100 files", mend="LimitNOFILE")
     report.named("processes", "warning", "200 processes", mend="LimitNPROC")
     report.named("sizes", "warning", "ulimit -v", mend="LimitAS")
