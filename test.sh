@@ -46,7 +46,7 @@ step() {
 }
 
 say "packages"
-need_packages "${build_packages[@]}" clang-format clang-tidy iproute2 procps shellcheck util-linux
+need_packages "${build_packages[@]}" clang-format clang-tidy iproute2 procps shellcheck strace util-linux
 model_python
 say "models run with $python"
 
@@ -122,6 +122,7 @@ else
   step "interpreters" pytest tests/interpreters -k "debian or sandbox or venv"
 fi
 step "models" "$AIN_TEST_PYTHON" -m pytest -p no:cacheprovider -q tests/models
+step "doctor" pytest tests/doctor
 step "faults" pytest tests/faults
 if [ -z "$quick" ]; then
   wait "$fetching" || { tail -n 20 "$logs/fetch.log"; fail "IoTDB could not be fetched or built"; }

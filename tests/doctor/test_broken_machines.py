@@ -63,7 +63,9 @@ def test_json_form(machine: Machine) -> None:
 
 
 def test_venv_module_removed(machine: Machine) -> None:
-    report = machine.examine(python=None, overlay=True, breaking=f"rm -r {STDLIB}/venv {STDLIB}/ensurepip")
+    without_torch = f"rm -r {folder_of('torch')} {PACKAGES}/torch-*"
+    breaking = f"{without_torch}; rm -r {STDLIB}/venv {STDLIB}/ensurepip"
+    report = machine.examine(python=None, overlay=True, breaking=breaking)
     report.named("interpreter", "error", "venv module", f"python{VERSION}-venv")
     assert report.code == ENVIRONMENT
     named = machine.examine("--limit", "20", overlay=True, breaking=f"rm -r {STDLIB}/venv")
@@ -74,6 +76,7 @@ def test_ssl_missing(machine: Machine) -> None:
     breaking = f"rm {STDLIB}/lib-dynload/_ssl.*"
     report = machine.examine(overlay=True, breaking=breaking)
     report.named("ssl", "warning", "no usable ssl module", mend="stdlib")
+    breaking += f"; rm -r {folder_of('torch')} {PACKAGES}/torch-*"
     without = machine.examine(python=None, overlay=True, breaking=breaking)
     without.named("interpreter", "error", "ssl module")
     assert without.code == ENVIRONMENT
@@ -111,6 +114,13 @@ def test_interpreter_gone(machine: Machine) -> None:
     report = machine.examine(python=str(venv))
     report.named("interpreter", "error", "is a link to", "does not exist")
     assert report.code == ENVIRONMENT
+
+
+def test_none_named(machine: Machine) -> None:
+    """The one of the distribution has everything, so a start uses it."""
+    report = machine.examine(python=None)
+    assert "the start uses this one, which has all that models need" in " ".join(report.text.split())
+    report.calm("numpy", "torch")
 
 
 def test_no_python_at_all(machine: Machine) -> None:
