@@ -17,9 +17,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CONNECT_US (3 * G_USEC_PER_SEC)
-#define REPLY_US (5 * G_USEC_PER_SEC)
-#define RESOLVE_US (5 * G_USEC_PER_SEC)
+#define CONNECT_US (G_GINT64_CONSTANT(3) * G_USEC_PER_SEC)
+#define REPLY_US (G_GINT64_CONSTANT(5) * G_USEC_PER_SEC)
+#define RESOLVE_US (G_GINT64_CONSTANT(5) * G_USEC_PER_SEC)
 
 static gboolean no_config(AinLook *look) {
   if (look->facts->config == NULL) {
@@ -27,6 +27,13 @@ static gboolean no_config(AinLook *look) {
     return TRUE;
   }
   return FALSE;
+}
+
+static AinTransportLimits limits_of(const AinLook *look) {
+  return (AinTransportLimits){ .connect_us = ain_look_limit(look, CONNECT_US),
+                               .reply_us = ain_look_limit(look, REPLY_US),
+                               .deadline = G_MAXINT64,
+                               .cancel_fd = -1 };
 }
 
 /* --- addresses -------------------------------------------------------------------------------------------
@@ -196,18 +203,16 @@ void ain_check_advertised(AinLook *look) {
 /* --- ConfigNode ------------------------------------------------------------------------------------------
  */
 
-static AinConfigNode *dial(const AinConfig *config, const AinEndpoint *peer, GError **error) {
-  const AinTransportLimits limits = {
-    .connect_us = CONNECT_US, .reply_us = REPLY_US, .deadline = G_MAXINT64, .cancel_fd = -1
-  };
-  return ain_config_node_connect(peer, config->thrift_compression, &limits, error);
+static AinConfigNode *dial(const AinLook *look, const AinEndpoint *peer, GError **error) {
+  const AinTransportLimits limits = limits_of(look);
+  return ain_config_node_connect(peer, look->facts->config->thrift_compression, &limits, error);
 }
 
 typedef gboolean (*Question)(AinConfigNode *node, AinReply *reply, GError **error);
 
-static gboolean ask(const AinConfig *config, const AinEndpoint *peer, Question question, AinReply *reply,
+static gboolean ask(const AinLook *look, const AinEndpoint *peer, Question question, AinReply *reply,
                     GError **error) {
-  g_autoptr(AinConfigNode) node = dial(config, peer, error);
+  g_autoptr(AinConfigNode) node = dial(look, peer, error);
   return node != NULL && question(node, reply, error);
 }
 
@@ -228,11 +233,10 @@ static void remember(AinLook *look, const AinEndpoint *endpoint) {
 }
 
 static void look_at_seed(AinLook *look, const AinEndpoint *seed) {
-  const AinConfig *config = look->facts->config;
   g_autofree char *shown = ain_cluster_endpoint_text(seed->host, seed->port);
   g_auto(AinReply) reply = { 0 };
   g_autoptr(GError) error = NULL;
-  if (ask(config, seed, ain_config_node_get_cluster_id, &reply, &error)) {
+  if (ask(look, seed, ain_config_node_get_cluster_id, &reply, &error)) {
     remember(look, seed);
     ain_look_ok(look, "%s is a ConfigNode and answers", shown);
     return;
@@ -293,24 +297,28 @@ static gboolean no_config_node(AinLook *look) {
 
 /* Asks the ConfigNodes that answered, following one redirect each, until one says 200. */
 static gboolean ask_cluster(AinLook *look, Question question, AinReply *reply, GError **error) {
-  const AinConfig *config = look->facts->config;
+  g_autoptr(GError) last = NULL;
   for (guint i = 0; i < look->facts->addresses->len; i++) {
     AinReply redirected = { 0 };
-    g_clear_error(error);
+    g_clear_error(&last);
     ain_reply_clear(reply);
-    if (!ask(config, g_ptr_array_index(look->facts->addresses, i), question, reply, error)) {
+    if (!ask(look, g_ptr_array_index(look->facts->addresses, i), question, reply, &last)) {
       continue;
     }
     if (reply->code == AIN_CODE_REDIRECT && reply->has_redirect
-        && ask(config, &reply->redirect, question, &redirected, NULL)) {
+        && ask(look, &reply->redirect, question, &redirected, NULL)) {
       ain_reply_clear(reply);
       *reply = redirected;
     }
     if (reply->code == AIN_CODE_SUCCESS) {
       return TRUE;
     }
+  }
+  if (last != NULL) {
+    g_propagate_error(error, g_steal_pointer(&last));
+  } else {
     g_set_error(error, AIN_ERROR, AIN_ERROR_UNREACHABLE, "it answers with status %d \"%s\"", (int)reply->code,
-                reply->message);
+                reply->message != NULL ? reply->message : "");
   }
   return FALSE;
 }
@@ -416,9 +424,7 @@ void ain_check_data_node(AinLook *look) {
   }
   const AinConfig *config = look->facts->config;
   const AinEndpoint peer = { config->ingress_address, config->ingress_port };
-  const AinTransportLimits limits = {
-    .connect_us = CONNECT_US, .reply_us = REPLY_US, .deadline = G_MAXINT64, .cancel_fd = -1
-  };
+  const AinTransportLimits limits = limits_of(look);
   g_autofree char *shown = ain_cluster_endpoint_text(peer.host, peer.port);
   g_autoptr(GError) error = NULL;
   g_autoptr(AinTransport) transport = ain_transport_connect(&peer, &limits, &error);
