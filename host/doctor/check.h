@@ -51,7 +51,8 @@ typedef struct {
   AinExit exit_code; /* of its errors */
 } AinCheck;
 
-/* Runs one check; appends to findings, which must not be touched by others meanwhile. FALSE: it was given up.
+/* Runs one check; appends to findings. FALSE: it was given up, and check, request and facts must stay for
+ * ever.
  */
 gboolean ain_doctor_run_check(const AinCheck *check, const AinDoctorRequest *request, AinFacts *facts,
                               GPtrArray *findings);

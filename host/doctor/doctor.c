@@ -307,6 +307,24 @@ GPtrArray *ain_doctor_take_warnings(void) {
   return texts != NULL ? texts : g_ptr_array_new_with_free_func(g_free);
 }
 
+static AinDoctorRequest *request_copy(const AinDoctorRequest *request) {
+  AinDoctorRequest *copy = g_new(AinDoctorRequest, 1);
+  *copy = *request;
+  copy->home = g_strdup(request->home);
+  copy->config_file = g_strdup(request->config_file);
+  copy->overrides = (const char *const *)g_strdupv((char **)request->overrides);
+  copy->python = g_strdup(request->python);
+  return copy;
+}
+
+static void request_free(AinDoctorRequest *request) {
+  g_free((char *)request->home);
+  g_free((char *)request->config_file);
+  g_strfreev((char **)request->overrides);
+  g_free((char *)request->python);
+  g_free(request);
+}
+
 GPtrArray *ain_doctor_examine(const AinDoctorRequest *request) {
   static gboolean collecting = FALSE;
   if (!collecting) {
@@ -315,16 +333,18 @@ GPtrArray *ain_doctor_examine(const AinDoctorRequest *request) {
   }
   /* What a check that was given up may still read is never freed. */
   AinFacts *facts = g_new0(AinFacts, 1);
+  AinDoctorRequest *kept = request_copy(request);
   gboolean all_ended = TRUE;
   GPtrArray *findings = g_ptr_array_new_with_free_func(finding_free);
   for (gsize i = 0; i < G_N_ELEMENTS(checks); i++) {
     if (!request->quick || checks[i].quick) {
-      all_ended &= ain_doctor_run_check(&checks[i], request, facts, findings);
+      all_ended &= ain_doctor_run_check(&checks[i], kept, facts, findings);
     }
   }
   if (all_ended) {
     ain_facts_clear(facts);
     g_free(facts);
+    request_free(kept);
   }
   return findings;
 }
