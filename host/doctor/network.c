@@ -8,6 +8,7 @@
 #include "cluster/resolve.h"
 #include "doctor/check.h"
 #include "protocol/types.h"
+#include "session/session.h"
 
 #include <errno.h>
 #include <ifaddrs.h>
@@ -19,6 +20,7 @@
 
 #define CONNECT_US (G_GINT64_CONSTANT(3) * G_USEC_PER_SEC)
 #define REPLY_US (G_GINT64_CONSTANT(5) * G_USEC_PER_SEC)
+#define SESSION_US (G_GINT64_CONSTANT(10) * G_USEC_PER_SEC)
 #define RESOLVE_US (G_GINT64_CONSTANT(5) * G_USEC_PER_SEC)
 
 static gboolean no_config(AinLook *look) {
@@ -204,8 +206,16 @@ void ain_check_advertised(AinLook *look) {
  */
 
 static AinConfigNode *dial(const AinLook *look, const AinEndpoint *peer, GError **error) {
-  const AinTransportLimits limits = limits_of(look);
-  return ain_config_node_connect(peer, look->facts->config->thrift_compression, &limits, error);
+  const AinConfig *config = look->facts->config;
+  AinTransportLimits limits = limits_of(look);
+  AinTlsContext *tls = config->internal_ssl ? ain_transport_tls(config, error) : NULL;
+  if (config->internal_ssl && tls == NULL) {
+    return NULL;
+  }
+  limits.tls = tls;
+  AinConfigNode *node = ain_config_node_connect(peer, config->thrift_compression, &limits, error);
+  ain_tls_context_free(tls);
+  return node;
 }
 
 typedef gboolean (*Question)(AinConfigNode *node, AinReply *reply, GError **error);
@@ -423,17 +433,19 @@ void ain_check_data_node(AinLook *look) {
     return;
   }
   const AinConfig *config = look->facts->config;
-  const AinEndpoint peer = { config->ingress_address, config->ingress_port };
-  const AinTransportLimits limits = limits_of(look);
-  g_autofree char *shown = ain_cluster_endpoint_text(peer.host, peer.port);
+  g_autofree char *shown = ain_cluster_endpoint_text(config->ingress_address, config->ingress_port);
+  g_autofree char *found = NULL;
   g_autoptr(GError) error = NULL;
-  g_autoptr(AinTransport) transport = ain_transport_connect(&peer, &limits, &error);
-  if (transport == NULL) {
+  if (ain_session_check(config, ain_look_limit(look, SESSION_US), -1, &found, &error)) {
+    ain_look_ok(look, "%s", found);
+  } else if (g_error_matches(error, AIN_ERROR, AIN_ERROR_REJECTED)) {
+    ain_look_warn(
+        look, "set ain_cluster_ingress_username and ain_cluster_ingress_password to a user of the cluster",
+        "the DataNode %s, from which data is pulled, refuses the login: %s", shown, error->message);
+  } else {
     ain_look_warn(
         look,
         "start a DataNode there, or set ain_cluster_ingress_address and ain_cluster_ingress_port to one",
-        "the DataNode %s, from which data is pulled, cannot be reached: %s", shown, error->message);
-  } else {
-    ain_look_ok(look, "%s takes connections (no login was tried)", shown);
+        "the DataNode %s, from which data is pulled, cannot be asked: %s", shown, error->message);
   }
 }

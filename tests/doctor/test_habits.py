@@ -19,7 +19,7 @@ from node import Node, new_node
 from processes import wait_until
 from standins.confignode import Bindings
 
-COMMANDS = ["start", "stop", "remove", "config", "doctor", "env"]
+COMMANDS = ["start", "stop", "remove", "config", "query", "doctor", "env"]
 SCRIPTS = ["start", "stop", "remove", "doctor"]
 SERIES = np.arange(40, dtype=np.float64).reshape(40, 1)
 
