@@ -113,7 +113,8 @@ static int dispatch(AinAppOptions *options, int argc, char **argv) {
   if (argc > 1) {
     g_printerr("'%s' is not a command; see: ainode --help\n", argv[1]);
   } else {
-    g_printerr("a command is missing: start, stop, remove, config, query, doctor or env; see: ainode --help\n");
+    g_printerr(
+        "a command is missing: start, stop, remove, config, query, doctor or env; see: ainode --help\n");
   }
   return AIN_EXIT_USAGE;
 }
