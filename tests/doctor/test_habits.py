@@ -150,10 +150,23 @@ WRITING += "truncate,mknod,mknodat,chmod,fchmodat,chown,fchownat,utimensat"
 LINE = re.compile(r"^\d+ +(\w+)\((.*)\) = (\d+)")
 
 
+def whole_lines(trace: Path) -> Iterator[str]:
+    """Calls that others interrupted are put together again."""
+    begun: dict[str, str] = {}
+    for line in trace.read_text(errors="replace").splitlines():
+        pid = line.split(" ", 1)[0]
+        if line.endswith("<unfinished ...>"):
+            begun[pid] = line.removesuffix("<unfinished ...>").rstrip()
+        elif " resumed>" in line and pid in begun:
+            yield begun.pop(pid) + line.split(" resumed>", 1)[1]
+        else:
+            yield line
+
+
 def written_paths(trace: Path, start: Path) -> set[str]:
     """Every path that some process changed."""
     paths = set()
-    for line in trace.read_text(errors="replace").splitlines():
+    for line in whole_lines(trace):
         match = LINE.match(line)
         if match is None:
             continue
