@@ -147,7 +147,7 @@ WRITING = (
     "openat,open,creat,mkdir,mkdirat,rename,renameat,renameat2,link,linkat,symlink,symlinkat,unlink,unlinkat,rmdir,"
 )
 WRITING += "truncate,mknod,mknodat,chmod,fchmodat,chown,fchownat,utimensat"
-LINE = re.compile(r"^\d+ +(\w+)\((.*)\) = (\d+)")
+LINE = re.compile(r"^\d+ +(\w+)\((.*)\) += (\d+)")
 
 
 def whole_lines(trace: Path) -> Iterator[str]:
