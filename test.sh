@@ -46,7 +46,7 @@ step() {
 }
 
 say "packages"
-need_packages "${build_packages[@]}" clang-format clang-tidy iproute2 openssl procps shellcheck util-linux
+need_packages "${build_packages[@]}" clang-format clang-tidy iproute2 openssl procps shellcheck strace util-linux
 model_python
 say "models run with $python"
 
@@ -124,6 +124,7 @@ else
   step "interpreters" pytest tests/interpreters -k "debian or sandbox or venv"
 fi
 step "models" "$AIN_TEST_PYTHON" -m pytest -p no:cacheprovider -q tests/models
+step "doctor" pytest tests/doctor
 step "TLS" pytest tests/tls
 step "faults" pytest tests/faults
 if [ -z "$quick" ]; then

@@ -505,7 +505,10 @@ int ain_app_run(const AinAppOptions *options, GError **error) {
     failure = g_steal_pointer(&app.failure);
   }
   if (failure != NULL) {
+    /* Whoever called prints it on the terminal. */
+    ain_observe_log_to_stderr(FALSE);
     g_warning("%s", failure->message);
+    ain_observe_log_to_stderr(TRUE);
   } else {
     g_message("the AINode has successfully stopped");
   }

@@ -130,6 +130,19 @@ static const AinThriftField cluster_id_fields[] = {
 static const AinThriftStruct cluster_id_struct = STRUCT("TGetClusterIdResp", cluster_id_fields);
 static const AinThriftShape a_cluster_id = STRUCT_OF(cluster_id_struct);
 
+static const AinThriftField parameters_fields[] = {
+  { 1, TRUE, "clusterName", &a_text },
+};
+static const AinThriftStruct parameters_struct = STRUCT("TClusterParameters", parameters_fields);
+static const AinThriftShape parameters = STRUCT_OF(parameters_struct);
+
+static const AinThriftField show_variables_fields[] = {
+  { 1, TRUE, "status", &ain_reply_status },
+  { 2, FALSE, "clusterParameters", &parameters },
+};
+static const AinThriftStruct show_variables_struct = STRUCT("TShowVariablesResp", show_variables_fields);
+static const AinThriftShape a_show_variables = STRUCT_OF(show_variables_struct);
+
 /* A result is a struct whose field 0 is what the method returns; none of the methods declares exceptions. */
 #define OTHER "perhaps a DataNode's port"
 static const AinReplyForm replies[AIN_REPLY_KINDS] = {
@@ -141,6 +154,7 @@ static const AinReplyForm replies[AIN_REPLY_KINDS] = {
                                     OTHER },
   [AIN_REPLY_SHOW_CLUSTER] = { "showCluster", { 0, TRUE, "success", &a_show_cluster }, OTHER },
   [AIN_REPLY_GET_CLUSTER_ID] = { "getClusterId", { 0, TRUE, "success", &a_cluster_id }, OTHER },
+  [AIN_REPLY_SHOW_VARIABLES] = { "showVariables", { 0, TRUE, "success", &a_show_variables }, OTHER },
 };
 
 const char *ain_reply_method(AinReplyKind kind) {

@@ -64,7 +64,9 @@ typedef struct {
 } AinEnvRequest;
 
 /* The interpreter to run models with, ready to use. With python (here or in the settings) it is probed and
- * never modified; else <home>/venv is used, created and completed as needed, with progress on stdout. A start
+ * never modified; else <home>/venv is used; when there is none and nothing asks for one (force, mirror,
+ * wheelhouse), an interpreter of the machine that lacks nothing, which the log names; else <home>/venv is
+ * created and completed as needed, with progress on stdout. A start
  * that finds another one at work on the venv waits for it. Torch may be missing where the operator chose the
  * interpreter (ain_env_problems() names it); NumPy may not. Errors: ENVIRONMENT, INVALID (settings,
  * arguments), INTERNAL. */

@@ -12,6 +12,8 @@
  * writable). */
 gboolean ain_observe_log_open(const char *logs_dir, gboolean debug, GError **error);
 void ain_observe_log_reopen(void);
+/* Whether lines go to stderr too (they do at first); the files get them always. Main thread. */
+void ain_observe_log_to_stderr(gboolean on);
 void ain_observe_log_close(void);
 
 /* Samples CPU, memory and the disk of `path` (which need not exist yet) every 5 s on a helper thread; reading

@@ -449,6 +449,7 @@ class ConfigNode(Listener):
             "getAINodeConfiguration": self._get_configuration,
             "showCluster": self._show_cluster,
             "getClusterId": self._get_cluster_id,
+            "showVariables": self._show_variables,
         }[method]
         return handler(args, answer)
 
@@ -528,6 +529,13 @@ class ConfigNode(Listener):
         answer = answer or Answer(SUCCESS)
         status = self._status(answer.code, answer.message, answer.redirect)
         return self.bindings.messages.TGetClusterIdResp(status, self.cluster_id)
+
+    def _show_variables(self, args: Any, answer: Answer | None) -> Any:
+        messages = self.bindings.messages
+        answer = answer or Answer(SUCCESS)
+        status = self._status(answer.code, answer.message, answer.redirect)
+        known = messages.TClusterParameters(self.cluster_name) if answer.code == SUCCESS else None
+        return messages.TShowVariablesResp(status, known)
 
     # --- heartbeats
 

@@ -56,6 +56,8 @@ class Node:
     config_node: ConfigNode
     services: dict[str, Service]
     settings: dict[str, str] = field(default_factory=dict)
+    wrapper: tuple[str, ...] = ()
+    """Words before the command line: a program that starts the host in a worse world."""
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
     mark: str = field(default_factory=lambda: f"AINODE_UNDER_TEST={uuid.uuid4()}")
@@ -105,7 +107,7 @@ class Node:
         if not self.home.exists():
             self.install()
         host = str(self.home / "lib" / "ainode")
-        line = [host, "start", "--home", str(self.home), "-i", self.python, *options]
+        line = [*self.wrapper, host, "start", "--home", str(self.home), "-i", self.python, *options]
         if descriptors is not None:
             line = ["bash", "-c", f'ulimit -Sn {descriptors}; exec "$@"', "bash", *line]
         with self.log_file.open("ab") as log:

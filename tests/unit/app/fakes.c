@@ -100,6 +100,17 @@ char *ain_config_markdown(void) {
   return g_strdup("# page\n");
 }
 
+int ain_app_doctor_command(AinAppOptions *options, int argc, char **argv) {
+  g_print("doctor of %s with %d arguments, first %s\n", options->home, argc, argv[0]);
+  return AIN_EXIT_WARNINGS;
+}
+
+void ain_app_explain_failure(const AinAppOptions *options, int exit_code, const char *sentence) {
+  if (exit_code != AIN_EXIT_OK) {
+    g_printerr("doctor of %s after code %d: %s\n", options->home, exit_code, sentence);
+  }
+}
+
 gboolean ain_cluster_remove(const AinConfig *config, gint32 id, GError **error) {
   if (id != -1 && id != 7) {
     g_set_error(error, AIN_ERROR, AIN_ERROR_REJECTED, "there is no node %d in %s", id, config->home);
