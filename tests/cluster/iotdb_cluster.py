@@ -447,14 +447,21 @@ class Cluster:
 
     def query(self, statement: str, *, table: bool = False, database: str | None = None) -> Rows:
         """Runs a statement that returns rows (in the table dialect when `table`)."""
+        return self.query_typed(statement, table=table, database=database)[0]
+
+    def query_typed(
+        self, statement: str, *, table: bool = False, database: str | None = None
+    ) -> tuple[Rows, list[str]]:
+        """As query(); beside the rows the names of the columns' types, as the server declares them."""
         with self._session(table, database) as session, _sql_errors():
             data = session.execute_query_statement(statement)
             try:
+                types = [getattr(kind, "name", str(kind)) for kind in data.get_column_types()]
                 frame = data.todf()
             finally:
                 data.close_operation_handle()
         cells = [[_plain(cell) for cell in row] for row in frame.itertuples(index=False, name=None)]
-        return Rows([str(name) for name in frame.columns], cells)
+        return Rows([str(name) for name in frame.columns], cells), types
 
     def execute(self, *statements: str, table: bool = False, database: str | None = None) -> None:
         """Runs statements that return nothing, in order."""
