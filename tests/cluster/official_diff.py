@@ -208,7 +208,9 @@ def user_models(models: Path) -> Iterator[Step]:
     yield inference("user model, harmful value", "u_raises", both.format("big", 96000))
     yield inference("user model, harmful shape", "u_wrong_shape", both.format("big", 96000))
     yield inference("user model, harmful columns", "u_wrong_columns", both.format("big", 96000))
-    yield Step("create again, other content", f'CREATE MODEL u_identity USING URI "file://{models}/dlinear"', "create again")
+    yield Step(
+        "create again, other content", f'CREATE MODEL u_identity USING URI "file://{models}/dlinear"', "create again"
+    )
     yield Step("create a built-in's name", f'CREATE MODEL arima USING URI "file://{models}/identity"', "create again")
     yield Step("create weights", f'CREATE MODEL weights USING URI "file://{models}/identity"', "create")
 
@@ -291,7 +293,7 @@ def removals() -> Iterator[Step]:
     yield Step("drop a large model", "DROP MODEL timer_xl", "execute")
     yield Step("drop what never was", "DROP MODEL never_created", "execute")
     yield Step("drop by an odd name", "DROP MODEL `../outside`", "execute")
-    yield Step("train", 'CREATE MODEL tuned FROM MODEL timer_xl ON DATASET (PATH root.t.d)', "execute")
+    yield Step("train", "CREATE MODEL tuned FROM MODEL timer_xl ON DATASET (PATH root.t.d)", "execute")
 
 
 # ---------------------------------------------------------------- running it
@@ -451,18 +453,30 @@ def is_shifted(official: Answer, ours: Answer) -> bool:
 
 HORIZON = "the official forecasts begin with the fitted value of the last input row"
 RULES = [
-    Rule("show models*", "numbers", "the order of rows: the official node lists weights before the other built-ins' end"),
+    Rule(
+        "show models*", "numbers", "the order of rows: the official node lists weights before the other built-ins' end"
+    ),
     Rule("number *|built-in *|two columns of *|nulls|forecast *", "shifted", HORIZON),
-    Rule("built-in default length|built-in unknown attribute|forecast input kept|forecast partitions", "numbers", HORIZON),
+    Rule(
+        "built-in default length|built-in unknown attribute|forecast input kept|forecast partitions", "numbers", HORIZON
+    ),
     Rule("number holtwinters*", "numbers", "holtwinters has neither trend nor season there"),
     Rule("number g*_hmm*", "success", "hidden Markov models fail there in every call"),
     Rule("built-in damped", "success", "damped_trend needs a trend, which could not be given"),
-    Rule("built-in sundial|two columns to timer_xl", "success", "predict_length stays a text there, which large models cannot use"),
+    Rule(
+        "built-in sundial|two columns to timer_xl",
+        "success",
+        "predict_length stays a text there, which large models cannot use",
+    ),
     Rule("forecast sundial*", "numbers", "the official node draws anew on every call"),
     Rule("forecast timer_xl, two columns", "success", "large models look at the first column only"),
     Rule("built-in count", "count", "windows are ignored for built-ins"),
     Rule("built-in order is a program", "refused", "attributes are evaluated as Python"),
-    Rule("built-in *|few rows*|other case|user model, *|forecast bad option|create bad: *", "message", "the sentence names model, allowed values and place"),
+    Rule(
+        "built-in *|few rows*|other case|user model, *|forecast bad option|create bad: *",
+        "message",
+        "the sentence names model, allowed values and place",
+    ),
     Rule("forecast stray", "success", "detectors answer all rows, FORECAST wants OUTPUT_LENGTH"),
     Rule("forecast user model, fewer", "success", "OUTPUT_LENGTH is ignored for user models"),
     Rule("forecast user model, more", "code", "OUTPUT_LENGTH is ignored for user models"),
@@ -472,7 +486,11 @@ RULES = [
     Rule("user model, harmful columns", "refused", "the shape of answers is not checked"),
     Rule("create a built-in's name", "refused", "a user model may take a built-in's name and replaces it"),
     Rule("forecast arima", "success", "that user model answers in arima's place"),
-    Rule("create weights", "refused", "the name of a folder of its own is accepted there; the model is gone after a restart"),
+    Rule(
+        "create weights",
+        "refused",
+        "the name of a folder of its own is accepted there; the model is gone after a restart",
+    ),
     Rule("create bad: no torchscript|create bad: cannot work", "refused", "models are not tried at registration"),
     Rule("show bad: *", "count", "a failed registration stays listed"),
     Rule("train", "message", "the official node does not answer"),
@@ -541,7 +559,9 @@ def with_official(args: argparse.Namespace, work: Path, models: Path, real: Any,
         if args.record:
             answers = ask(cluster, RELEASE, LENGTH + 1)
             packages = packages_of(node.python)
-            RECORD.write_text(json.dumps({"release": RELEASE, "packages": packages, "answers": answers}, indent=1) + "\n")
+            RECORD.write_text(
+                json.dumps({"release": RELEASE, "packages": packages, "answers": answers}, indent=1) + "\n"
+            )
         return run_script(cluster, models, say)
     finally:
         node.kill()

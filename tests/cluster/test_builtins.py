@@ -126,7 +126,8 @@ def test_several_columns_and_int_types(cluster: Cluster, release: str, node: Ins
 def test_errors_name_attribute_limits_and_value(real: Cluster, release: str, node: Installation) -> None:
     source = "select v from root.real.lynx"
     # 2.0.10 calls the number of rows so in its own texts
-    length, word, limit = ("outputLength", "output_length", 2880) if release == "2.0.10" else ("predict_length",) * 2 + (5000,)
+    late = release == "2.0.10"
+    length, word, limit = ("outputLength", "output_length", 2880) if late else ("predict_length",) * 2 + (5000,)
     for model, option, text, words in (
         ("arima", "order", "(1,0)", ("order", "3 whole numbers", "(1,0)")),
         ("arima", "method", "basinhopping", ("method", "lbfgs", "basinhopping")),

@@ -133,9 +133,7 @@ def test_rolling_upgrade_under_a_running_node(begin: Begin, models: Path, older:
     assert (node.row(cluster) or {})["NodeID"] == number
     assert node.process is not None and node.process.poll() is None
     rows = 96 if newer == "2.0.10" else 1
-    wait_until(
-        lambda: len(until_it_answers(cluster, "naive_forecaster", 192)) == rows, 15, f"the node speaks {newer}"
-    )
+    wait_until(lambda: len(until_it_answers(cluster, "naive_forecaster", 192)) == rows, 15, f"the node speaks {newer}")
     shown = cluster.query("SHOW MODELS arima").rows[0]
     assert shown == (["arima", "sktime", "builtin", "active"] if newer == "2.0.10" else shown)
     if older == "2.0.1-beta":  # the newer ConfigNode cannot read what the older one stored about the model

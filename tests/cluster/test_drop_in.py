@@ -122,7 +122,9 @@ def test_full_size_weights(
     noticed = time.monotonic() - closed
     wait_until(lambda: state(table, "timer_xl") == "ACTIVE", 60, "the weights are active")
     active = time.monotonic() - closed
-    print(f"{release}: {size >> 20} MB of weights are noticed {noticed:.2f} s and active {active:.2f} s after the close")
+    print(
+        f"{release}: {size >> 20} MB of weights are noticed {noticed:.2f} s and active {active:.2f} s after the close"
+    )
     begun = time.monotonic()
     assert len(set(forecast(table, release, "timer_xl"))) > 1
     print(f"{release}: the first forecast takes {time.monotonic() - begun:.2f} s", end="; ")
