@@ -244,7 +244,7 @@ class Cluster:
     jars_first: tuple[Path, ...] = ()  # what the class path begins with
     _children: list[subprocess.Popen[bytes]] = field(default_factory=list, repr=False)
 
-    PROGRAMS = {  # noqa: RUF012  heap and main class of each role
+    PROGRAMS = {  # heap and main class of each role
         "confignode": ("512m", "org.apache.iotdb.confignode.service.ConfigNode"),
         "datanode": ("1g", "org.apache.iotdb.db.service.DataNode"),
     }
