@@ -183,6 +183,11 @@ static void evidence_seen(AinFamilies seen, gpointer data) {
   ain_cluster_add_evidence(app->cluster, seen);
 }
 
+static void peer_came(gpointer data) {
+  App *app = data;
+  ain_cluster_refresh(app->cluster);
+}
+
 static void model_retired(AinModel *model, gpointer data) {
   App *app = data;
   ain_scheduler_retire(app->scheduler, model);
@@ -401,6 +406,7 @@ static void connect_parts(App *app) {
   ain_cluster_on_release(app->cluster, release_learnt, app);
   ain_rpc_server_set_release(app->server, ain_cluster_release(app->cluster));
   ain_rpc_server_on_evidence(app->server, evidence_seen, app);
+  ain_rpc_server_on_peer(app->server, peer_came, app);
   ain_cluster_join(app->cluster, joined, app);
 }
 

@@ -100,6 +100,8 @@ struct AinRpcServer {
   AinFamilies seen;
   void (*evidence)(AinFamilies seen, gpointer data);
   gpointer evidence_data;
+  void (*peer)(gpointer data); /* a connection was accepted */
+  gpointer peer_data;
   gint64 log_window; /* start of the current window, lines written and left out in it */
   guint log_written;
   guint log_left_out;

@@ -247,6 +247,11 @@ static void accept_event(guint32 events, gpointer data) {
     } else if (ain_server_admit(server)) {
       set_options(fd);
       ain_connection_new(server, ain_fd_steal(&fd), NULL);
+    } else {
+      continue;
+    }
+    if (server->peer != NULL) {
+      server->peer(server->peer_data);
     }
   }
 }
@@ -421,4 +426,9 @@ void ain_rpc_server_on_evidence(AinRpcServer *server, void (*func)(AinFamilies s
                                 gpointer data) {
   server->evidence = func;
   server->evidence_data = data;
+}
+
+void ain_rpc_server_on_peer(AinRpcServer *server, void (*func)(gpointer data), gpointer data) {
+  server->peer = func;
+  server->peer_data = data;
 }

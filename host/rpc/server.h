@@ -44,3 +44,7 @@ AinFamily ain_rpc_server_release(const AinRpcServer *server);
 /* func is told when a frame narrows the families down further than before (evidence for the release). */
 void ain_rpc_server_on_evidence(AinRpcServer *server, void (*func)(AinFamilies seen, gpointer data),
                                 gpointer data);
+/* func is told of every connection that was accepted: its peer may be a member that was restarted or
+ * upgraded.
+ */
+void ain_rpc_server_on_peer(AinRpcServer *server, void (*func)(gpointer data), gpointer data);

@@ -300,7 +300,7 @@ def make_model(
         batch, rows, columns = array.shape
         length = output_length if output_length > 0 else DEFAULT_LENGTH
         if rows < shortest:
-            raise ModelError(f"model [{spec.name}] needs at least {shortest} rows of input, the query gives {rows}")
+            raise ModelError(f"it needs at least {shortest} rows of input, the query gives {rows}")
         if not np.isfinite(array).all():
             raise ModelError(
                 f"model [{spec.name}] needs a number in every row; the input has missing or infinite values"

@@ -504,6 +504,18 @@ def test_showcluster_is_asked_again_until_it_answers(bindings: Bindings, probe: 
         assert probe(node, run_ms=10000, await_release=True).releases == [H]
 
 
+def test_a_new_peer_makes_it_ask_again(bindings: Bindings, probe: Any) -> None:
+    """Within seconds instead of a minute, and once however many peers come."""
+    with ConfigNode(bindings, versions={0: ("2.0.5", ""), 1: ("2.0.5", "")}) as node:
+        upgrade = threading.Timer(1, node.versions.update, [{0: ("2.0.10", ""), 1: ("2.0.10", "")}])
+        upgrade.start()
+        outcome = probe(node, run_ms=20000, refresh_ms=1500, await_release=True)
+        upgrade.join()
+        assert outcome.releases == [H]
+        assert outcome.seconds < 15
+        assert len(node.calls("showCluster")) == 2
+
+
 # --- removal
 
 
