@@ -24,3 +24,9 @@ AinLoadSample ain_observe_load_read(const AinLoadMeter *meter); /* loop thread *
 
 /* sd_notify(3) datagram when NOTIFY_SOCKET is set, e.g. "READY=1"; otherwise nothing. */
 void ain_observe_notify(const char *state);
+
+/* The service manager's watchdog (WATCHDOG_USEC, WATCHDOG_PID): from now on the loop says twice in each interval that
+ * it turns. NULL when none is asked for. Loop thread; free it before the loop, NULL is allowed. */
+typedef struct AinWatchdog AinWatchdog;
+AinWatchdog *ain_observe_watchdog_new(AinLoop *loop);
+void ain_observe_watchdog_free(AinWatchdog *watchdog);
