@@ -305,6 +305,12 @@ static void watch_weights(App *app) {
   ain_registry_watch_weights(app->registry, directories);
 }
 
+static AinNullPolicy null_policy(const char *name) {
+  return g_str_equal(name, "interpolate") ? AIN_NULLS_INTERPOLATE
+         : g_str_equal(name, "error")     ? AIN_NULLS_ERROR
+                                          : AIN_NULLS_ZERO;
+}
+
 static gboolean start_models(App *app, GError **error) {
   AinSchedulerConfig config = {
     .queue_max_requests = (guint)app->config->queue_max_requests,
@@ -312,6 +318,7 @@ static gboolean start_models(App *app, GError **error) {
     .inference_timeout_us = app->config->inference_timeout_ms * 1000,
     .orphan_grace_us = app->config->orphan_grace_ms * 1000,
     .worker_memory_bytes = app->config->worker_memory_bytes,
+    .nulls = null_policy(app->config->null_policy),
     .official_numbers = app->config->official_numbers,
     .batching = app->config->batching,
     .replicas = (guint)app->config->model_replicas,

@@ -126,12 +126,38 @@ static void show_models(AinService *service, AinCall *call) {
   ain_call_reply_models(call, (const AinModelRow *)(gconstpointer)rows->data, rows->len);
 }
 
+/* Releases up to 2.0.7 must be told shapes and check the columns of a query against them; 2.0.4 and 2.0.5
+ * send FORECAST as many of the latest rows as the input shape has. Where config.json says nothing: one
+ * column, and as many rows as later releases send. Answers are DOUBLE (schedule/task.c). */
+#define USUAL_INPUT_ROWS 2880
+#define USUAL_OUTPUT_ROWS 96
+
+static void reply_flexible(AinCall *call, const AinModel *model) {
+  gboolean in = model->input_shape[0] > 0;
+  gboolean out = model->output_shape[0] > 0;
+  gint32 columns = in ? model->input_shape[1] : 1;
+  gint32 answers = out ? model->output_shape[1] : columns;
+  g_autofree guint8 *types = g_malloc((gsize)MAX(columns, answers));
+  memset(types, AIN_TS_DOUBLE, (gsize)MAX(columns, answers));
+  AinModelConfigs configs = {
+    .input_shape = { in ? model->input_shape[0] : USUAL_INPUT_ROWS, columns },
+    .output_shape = { out ? model->output_shape[0] : USUAL_OUTPUT_ROWS, answers },
+    .input_types = types,
+    .output_types = types,
+  };
+  ain_call_reply_registered(call, &configs);
+}
+
 static void registered(AinModel *model, const GError *error, gpointer data) {
   g_autoptr(AinCall) call = data;
   if (error != NULL) {
     g_autofree char *id = ain_slice_dup(ain_call_request(call)->model_id);
     g_warning("model %s was not registered: %s", id, error->message);
     ain_call_reply_error(call, error);
+    return;
+  }
+  if (ain_model_is_flexible(model)) {
+    reply_flexible(call, model);
     return;
   }
   AinModelConfigs configs = {
@@ -380,9 +406,6 @@ static void answer_now(AinService *service, AinCall *call) {
   case AIN_METHOD_SHOW_DEVICES:
     show_devices(service, call);
     break;
-  case AIN_METHOD_CLASSIFY:
-    refuse(call, AIN_ERROR_UNSUPPORTED, "classification is not supported yet");
-    break;
   case AIN_METHOD_CREATE_TRAINING:
   case AIN_METHOD_CREATE_TUNING:
     refuse(call, AIN_ERROR_UNSUPPORTED, "training and tuning are not supported yet");
@@ -395,7 +418,7 @@ static void answer_now(AinService *service, AinCall *call) {
 
 /* What a stopping node does not begin any more. */
 static gboolean runs_models(AinMethod method) {
-  return method == AIN_METHOD_INFERENCE || method == AIN_METHOD_FORECAST
+  return method == AIN_METHOD_INFERENCE || method == AIN_METHOD_FORECAST || method == AIN_METHOD_CLASSIFY
          || method == AIN_METHOD_REGISTER_MODEL || method == AIN_METHOD_LOAD_MODEL;
 }
 
@@ -409,6 +432,7 @@ void ain_service_handle(AinCall *call, gpointer data) {
   switch (ain_call_request(call)->method) {
   case AIN_METHOD_INFERENCE:
   case AIN_METHOD_FORECAST:
+  case AIN_METHOD_CLASSIFY:
     infer(service, call);
     break;
   case AIN_METHOD_REGISTER_MODEL:

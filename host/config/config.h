@@ -49,6 +49,7 @@ typedef struct {
   gint64 max_batch_delay_us;
   gint64 model_replicas;     /* per device */
   gboolean batching;         /* requests that wait may run together */
+  char *null_policy;         /* "zero", "interpolate" or "error" */
   gboolean official_numbers; /* built-ins answer as the official releases do where ours are right */
   gint64 prototype_idle_s;   /* 0 = it stays */
   char *worker_sandbox;      /* "on" or "off" */

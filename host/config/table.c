@@ -278,6 +278,16 @@ const AinKey ain_keys[] = {
         "1: the statistical built-in models give the numbers of the official releases where those are off: "
         "forecasts that begin with the fitted value of the last input row, holtwinters without a trend. "
         "0: right ones (docs/COMPATIBILITY.md)." },
+  { .name = "ain_null_policy",
+    .type = AIN_VALUE_CHOICE,
+    .choices = "zero|interpolate|error",
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "zero",
+    .since = OURS,
+    .offset = FIELD(null_policy),
+    .doc = "What a null in the input becomes. zero: 0, as DataNodes make of most nulls themselves; interpolate: "
+           "the value on the line between its neighbours; error: the request is refused. The attribute or option "
+           "nulls of a request goes before." },
   { .name = "ain_max_batch_delay_us",
     .type = AIN_VALUE_INTEGER,
     .section = AIN_SECTION_INFERENCE,

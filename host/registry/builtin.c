@@ -50,6 +50,7 @@ const char *ain_builtin_type(const char *id, AinModelKind kind, gboolean later) 
   const AinBuiltin *builtin = ain_builtin_find(id);
   switch (kind) {
   case AIN_KIND_TORCHSCRIPT:
+  case AIN_KIND_PIPELINE:
     return ""; /* as the official node shows user models */
   case AIN_KIND_STATISTICAL:
     return later || builtin == NULL ? "sktime" : builtin->type;

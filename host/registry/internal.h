@@ -35,6 +35,7 @@ typedef struct {
   AinModelState state;
   AinModel *model;   /* published, or NULL */
   char *uri;         /* where it came from, or NULL */
+  char *place;       /* its folder when it is there; of users' models */
   char *reason;      /* FAILED, INACTIVE: why */
   gint64 registered; /* wall clock, microseconds */
   gboolean stamped;

@@ -12,6 +12,7 @@ AinJob *ain_registry_job_new(AinRegistry *registry, AinEntry *entry, AinJobKind 
   atomic_init(&job->cancelled, FALSE);
   job->stage.id = g_strdup(entry->id);
   job->stage.uri = g_strdup(uri);
+  job->stage.place = g_strdup(entry->place);
   job->stage.models_dir = g_strdup(registry->models_dir);
   job->stage.staging_dir = g_strdup(registry->staging_dir);
   job->stage.max_bytes = registry->max_bytes;

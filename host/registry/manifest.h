@@ -20,11 +20,12 @@ typedef struct {
   char *uri;
   AinDType dtype;
   guint max_batch;
+  guint threads;
   gboolean writes_input;
   guint64 generation;
   gint64 registered;  /* wall clock, microseconds */
-  AinFileMark model;  /* model.pt */
-  AinFileMark config; /* config.yaml */
+  AinFileMark model;  /* all but the configuration */
+  AinFileMark config; /* config.yaml or config.json */
 } AinManifest;
 void ain_manifest_clear(AinManifest *manifest);
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(AinManifest, ain_manifest_clear)

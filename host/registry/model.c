@@ -11,6 +11,8 @@ const char *ain_model_kind_name(AinModelKind kind) {
     return "timer";
   case AIN_KIND_SUNDIAL:
     return "sundial";
+  case AIN_KIND_PIPELINE:
+    return "pipeline";
   }
   g_return_val_if_reached(NULL);
 }
@@ -39,6 +41,8 @@ AinModel *ain_model_copy(const AinModel *model, const char *directory, guint64 g
   }
   copy->input_types = g_memdup2(model->input_types, (gsize)model->input_shape[1]);
   copy->output_types = g_memdup2(model->output_types, (gsize)model->output_shape[1]);
+  copy->type = g_strdup(model->type);
+  copy->threads = model->threads;
   copy->dtype = model->dtype;
   copy->max_batch = model->max_batch;
   copy->writes_input = model->writes_input;
@@ -61,6 +65,7 @@ void ain_model_unref(AinModel *model) {
   g_free(model->directory);
   g_free(model->input_types);
   g_free(model->output_types);
+  g_free(model->type);
   g_free(model->attributes);
   g_free(model->digest);
   g_free(model);

@@ -163,9 +163,11 @@ static void give_up(AinJob *job) {
 /* Makes the proven model what look-ups find. Borrowed. */
 static AinModel *publish(AinJob *job) {
   AinEntry *entry = job->entry;
-  g_autofree char *place = g_build_filename(job->stage.models_dir, job->stage.id, NULL);
   AinModel *old = entry->model;
-  entry->model = ain_model_copy(job->stage.model, place, job->stage.model->generation);
+  entry->model = ain_model_copy(job->stage.model, job->stage.place, job->stage.model->generation);
+  entry->kind = entry->model->kind;
+  g_free(entry->place);
+  entry->place = g_strdup(job->stage.place);
   entry->state = AIN_STATE_ACTIVE;
   entry->job = NULL;
   if (old != NULL) {

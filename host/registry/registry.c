@@ -30,6 +30,7 @@ void ain_registry_entry_free(gpointer data) {
   g_free(entry->id);
   ain_model_unref(entry->model);
   g_free(entry->uri);
+  g_free(entry->place);
   g_free(entry->reason);
   g_ptr_array_unref(entry->repeats);
   g_ptr_array_unref(entry->drops);
@@ -270,7 +271,13 @@ void ain_registry_visit(AinRegistry *registry, AinRegistryVisit func, gpointer d
 
 const char *ain_registry_type_of(AinRegistry *registry, const char *id, gboolean later) {
   const AinEntry *entry = ain_registry_find(registry, id);
-  return entry == NULL ? "" : ain_builtin_type(id, entry->kind, later);
+  if (entry == NULL) {
+    return "";
+  }
+  if (entry->category == AIN_CATEGORY_USER) {
+    return later && entry->model != NULL && entry->model->type != NULL ? entry->model->type : "";
+  }
+  return ain_builtin_type(id, entry->kind, later);
 }
 
 /* --- built-ins

@@ -1,4 +1,5 @@
-/* The models of this node. Disk is the truth: <models_dir>/<id>/{model.pt,config.yaml}.
+/* The models of this node. Disk is the truth: <models_dir>/<id>/{config.yaml,model.pt or model.pt2} and
+ * <models_dir>/user_defined/<id>/{config.json, ...} for pipelines.
  *
  * Registration copies the source into <models_dir>/.staging, checks config.yaml, proves the model by loading
  * and running it once in a throw-away worker (the prover), and only then renames it in. Failure leaves
@@ -24,6 +25,7 @@ typedef enum {
   AIN_KIND_STATISTICAL, /* fitted to every request anew; its id says which one */
   AIN_KIND_TIMER,
   AIN_KIND_SUNDIAL,
+  AIN_KIND_PIPELINE, /* a class of the user's, named by config.json */
 } AinModelKind;
 const char *ain_model_kind_name(AinModelKind kind);
 
@@ -39,6 +41,7 @@ typedef struct AinModel {
   gint32 output_shape[2]; /* rows, columns */
   guint8 *input_types;    /* AinTsType, input_shape[1] of them */
   guint8 *output_types;   /* AinTsType, output_shape[1] of them */
+  char *type;             /* model_type of config.json, or NULL */
   AinDType dtype;         /* element type the model is run with; chosen by the prover */
   guint max_batch;        /* samples that may run together; 1 = never batch; set by the prover */
   guint threads;          /* of the framework; 0 = one. Set by the prover, for large models */
@@ -47,11 +50,11 @@ typedef struct AinModel {
    * TRUE, as that node ran it, which is right without a proof; ain_registry_prove() finds out the rest. */
   gboolean proven;
   char *attributes; /* text of the attributes mapping as SHOW MODELS of 2.0.1 prints it; NULL for none */
-  char *digest;     /* sha256 over both files, for idempotent repeats; NULL when not proven */
+  char *digest;     /* sha256 over its files, for idempotent repeats; NULL when not proven */
 } AinModel;
 
 /* Models that take any number of rows and columns and decide the shape of their answer: input_shape and
- * output_shape are 0, there are no input_types and output_types. */
+ * output_shape are 0, or what config.json says as a hint; there are no input_types and output_types. */
 static inline gboolean ain_model_is_flexible(const AinModel *model) {
   return model->kind != AIN_KIND_TORCHSCRIPT;
 }
@@ -81,7 +84,7 @@ AinRegistry *ain_registry_new(AinLoop *loop, const char *models_dir, AinProver p
 /* Before the loop is freed. Whoever still waits gets CANCELLED from within. NULL is allowed. */
 void ain_registry_free(AinRegistry *registry);
 
-/* Most bytes of one model.pt from now on; 16 GiB at first. */
+/* Most bytes of one model, its configuration apart, from now on; 16 GiB at first. */
 void ain_registry_set_max_bytes(AinRegistry *registry, guint64 max_bytes);
 
 /* Ids that may be registered: 2 to 64 of [A-Za-z0-9_-], no leading '_', no name of a folder of ours. Errors:
@@ -138,6 +141,7 @@ AinModel *ain_registry_lookup(AinRegistry *registry, const char *id, gsize size,
  * for an entry that is still loading or failed. func must not change the registry. */
 typedef gboolean (*AinRegistryVisit)(const char *id, AinCategory category, AinModelState state,
                                      const AinModel *model, gpointer data);
-/* ModelType as SHOW MODELS of the release prints it; later: 2.0.8 and newer. Static. Any thread. */
+/* ModelType as SHOW MODELS of the release prints it; later: 2.0.8 and newer. Borrowed until the registry
+ * changes. */
 const char *ain_registry_type_of(AinRegistry *registry, const char *id, gboolean later);
 void ain_registry_visit(AinRegistry *registry, AinRegistryVisit func, gpointer data);

@@ -40,6 +40,7 @@ static void apply_manifest(AinEntry *entry, AinModel *model, const AinSourceStam
   model->generation = manifest.generation;
   model->dtype = manifest.dtype;
   model->max_batch = manifest.max_batch;
+  model->threads = manifest.threads;
   model->writes_input = manifest.writes_input;
   model->digest = g_steal_pointer(&manifest.digest);
   model->proven = TRUE;
@@ -50,6 +51,7 @@ static AinEntry *take_over(const char *id, const char *directory, const struct s
   g_autoptr(GPtrArray) warnings = g_ptr_array_new_with_free_func(g_free);
   g_autoptr(GError) error = NULL;
   AinSourceStamp stamp;
+  entry->place = g_strdup(directory);
   entry->registered = (gint64)info->st_mtim.tv_sec * G_USEC_PER_SEC + info->st_mtim.tv_nsec / 1000;
   AinModel *model = ain_stage_load(id, directory, warnings, &stamp, &error);
   for (guint i = 0; i < warnings->len; i++) {
@@ -62,13 +64,31 @@ static AinEntry *take_over(const char *id, const char *directory, const struct s
   }
   entry->state = AIN_STATE_ACTIVE;
   entry->model = model;
+  entry->kind = model->kind;
   entry->registered = stamp.config.modified / 1000;
   apply_manifest(entry, model, &stamp);
   return entry;
 }
 
-static void look_at(AinRegistry *registry, const char *name) {
-  g_autofree char *path = g_build_filename(registry->models_dir, name, NULL);
+/* What makes a folder look like a model that somebody may miss. */
+static gboolean looks_like_model(const char *path) {
+  return has_file(path, AIN_MODEL_FILE) || has_file(path, AIN_EXPORT_FILE) || has_file(path, AIN_CONFIG_FILE)
+         || has_file(path, AIN_PIPELINE_CONFIG);
+}
+
+static gboolean is_taken(const AinRegistry *registry, const char *name, const char *path) {
+  for (guint i = 0; i < registry->entries->len; i++) {
+    const AinEntry *entry = g_ptr_array_index(registry->entries, i);
+    if (strcmp(entry->id, name) == 0) {
+      g_warning("the folder %s is ignored: model %s is in %s", path, name, entry->place);
+      return TRUE;
+    }
+  }
+  return FALSE;
+}
+
+static void look_at(AinRegistry *registry, const char *folder, const char *name) {
+  g_autofree char *path = g_build_filename(folder, name, NULL);
   g_autoptr(GError) error = NULL;
   struct stat info;
   if (name[0] == '.' || ain_registry_is_reserved_name(name, strlen(name)) || stat(path, &info) != 0
@@ -76,13 +96,30 @@ static void look_at(AinRegistry *registry, const char *name) {
     return;
   }
   if (!ain_registry_check_id(name, strlen(name), &error)) {
-    if (has_file(path, AIN_MODEL_FILE) || has_file(path, AIN_CONFIG_FILE)) {
+    if (looks_like_model(path)) {
       g_autofree char *shown = ain_registry_show(path, -1);
       g_warning("the folder %s is ignored: %s", shown, error->message);
     }
     return;
   }
-  g_ptr_array_add(registry->entries, take_over(name, path, &info));
+  if (!is_taken(registry, name, path)) {
+    g_ptr_array_add(registry->entries, take_over(name, path, &info));
+  }
+}
+
+/* Sets errno on failure. */
+static gboolean look_into(AinRegistry *registry, const char *folder) {
+  DIR *directory = opendir(folder);
+  if (directory == NULL) {
+    return FALSE;
+  }
+  const struct dirent *found = NULL;
+  /* The stream is ours alone, so readdir() is safe here. NOLINTNEXTLINE(concurrency-mt-unsafe) */
+  while ((found = readdir(directory)) != NULL) {
+    look_at(registry, folder, found->d_name);
+  }
+  closedir(directory);
+  return TRUE;
 }
 
 static int compare_entries(gconstpointer a, gconstpointer b) {
@@ -115,18 +152,15 @@ gboolean ain_registry_scan(AinRegistry *registry, GError **error) {
   if (!ain_file_remove_tree(registry->staging_dir, &leftovers)) {
     g_warning("what an earlier run left behind stays: %s", leftovers->message);
   }
-  DIR *directory = opendir(registry->models_dir);
-  if (directory == NULL) {
+  if (!look_into(registry, registry->models_dir)) {
     ain_error_set_errno(error, AIN_ERROR_INVALID, errno, "cannot read the models folder %s",
                         registry->models_dir);
     return FALSE;
   }
-  const struct dirent *found = NULL;
-  /* The stream is ours alone, so readdir() is safe here. NOLINTNEXTLINE(concurrency-mt-unsafe) */
-  while ((found = readdir(directory)) != NULL) {
-    look_at(registry, found->d_name);
+  g_autofree char *pipelines = g_build_filename(registry->models_dir, AIN_PIPELINES_FOLDER, NULL);
+  if (!look_into(registry, pipelines) && errno != ENOENT) {
+    g_warning("the models in %s are not there: %s", pipelines, g_strerror(errno));
   }
-  closedir(directory);
   g_ptr_array_sort(registry->entries, compare_entries);
   number_models(registry);
   return TRUE;

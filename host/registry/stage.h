@@ -8,7 +8,12 @@
 #include <stdatomic.h>
 
 #define AIN_MODEL_FILE "model.pt"
+#define AIN_EXPORT_FILE "model.pt2"
 #define AIN_CONFIG_FILE "config.yaml"
+#define AIN_PIPELINE_CONFIG "config.json"
+/* Folder of models_dir where official AINodes of 2.0.8 and later keep the models of users; pipelines go
+ * there. */
+#define AIN_PIPELINES_FOLDER "user_defined"
 #define AIN_STAGING_NAME ".staging"
 
 /* Which file this is and whether it was touched: equal stamps mean equal content. */
@@ -33,6 +38,7 @@ typedef struct {
   guint64 max_bytes;
   gint64 registered; /* wall clock, microseconds */
   const atomic_bool *cancelled;
+  char *place; /* where the model lies, or will: in, unless it is copied; else out */
   /* out */
   AinModel *model;     /* not published; its directory is the staged one */
   char *directory;     /* staged folder as long as there is one */
@@ -46,7 +52,7 @@ void ain_stage_clear(AinStage *stage);   /* removes a staged folder that is stil
  * digest. On failure nothing is left. Errors: those of ain_registry_register(), CANCELLED. */
 gboolean ain_stage_copy(AinStage *stage, GError **error);
 
-/* Writes the manifest and renames the staged folder to models_dir/id. Errors: MODEL_EXISTS, INTERNAL. */
+/* Writes the manifest and renames the staged folder to its place. Errors: MODEL_EXISTS, INTERNAL. */
 gboolean ain_stage_commit(AinStage *stage, GError **error);
 
 /* For a model that is in its place: computes the digest and writes the manifest. Errors: INTERNAL,
@@ -54,7 +60,7 @@ gboolean ain_stage_commit(AinStage *stage, GError **error);
  */
 gboolean ain_stage_commit_in_place(AinStage *stage, GError **error);
 
-/* Whether the source has the content of the model in models_dir/id. known_digest, known_stamp, known_uri: of
+/* Whether the source has the content of the model in its place. known_digest, known_stamp, known_uri: of
  * that model, NULL for not known. A source that cannot be read counts as the same when the uri is. Errors:
  * CANCELLED, INTERNAL. */
 gboolean ain_stage_compare(AinStage *stage, const char *known_digest, const char *known_uri,
@@ -65,6 +71,7 @@ gboolean ain_stage_compare(AinStage *stage, const char *known_digest, const char
 AinModel *ain_stage_load(const char *id, const char *directory, GPtrArray *warnings, AinSourceStamp *stamp,
                          GError **error);
 
-/* Moves models_dir/id out of sight and removes it. Errors: DROP_FAILED: it is still whole and in its place.
+/* Moves the model's folder out of sight and removes it. Errors: DROP_FAILED: it is still whole and in its
+ * place.
  */
 gboolean ain_stage_remove(AinStage *stage, GError **error);

@@ -22,7 +22,7 @@ static gboolean names_one(AinSlice key, const char *const *names) {
 
 /* The node's own business, or another name of what is said elsewhere: not the model's. */
 static gboolean is_ours(AinSlice key) {
-  static const char *const names[] = { "acceleration", "ainode_family", NULL };
+  static const char *const names[] = { "acceleration", "ainode_family", "ainode_task", "nulls", NULL };
   return names_one(key, names);
 }
 
@@ -54,6 +54,33 @@ static gboolean read_length(const AinModel *model, AinFamily family, AinSlice va
     return refuse_length(model, family, text, error);
   }
   *length = (gint32)number;
+  return TRUE;
+}
+
+gboolean ain_options_nulls(const AinRequest *request, AinNullPolicy *policy, GError **error) {
+  static const char *const names[] = { "nulls", NULL };
+  static const struct {
+    const char *name;
+    AinNullPolicy policy;
+  } policies[] = { { "zero", AIN_NULLS_ZERO },
+                   { "interpolate", AIN_NULLS_INTERPOLATE },
+                   { "error", AIN_NULLS_ERROR } };
+  for (guint i = 0; i < request->n_options; i++) {
+    AinSlice value = request->options[i].value;
+    gboolean known = !names_one(request->options[i].key, names);
+    for (guint k = 0; !known && k < G_N_ELEMENTS(policies); k++) {
+      const char *const one[] = { policies[k].name, NULL };
+      known = names_one(value, one);
+      *policy = known ? policies[k].policy : *policy;
+    }
+    if (!known) {
+      g_autofree char *given = ain_slice_dup((AinSlice){ value.data, MIN(value.size, SHOWN_MAX) });
+      g_autofree char *text = g_utf8_make_valid(given, -1);
+      g_set_error(error, AIN_ERROR, AIN_ERROR_INVALID,
+                  "Attribute nulls expect one of zero, interpolate, error, got %s instead.", text);
+      return FALSE;
+    }
+  }
   return TRUE;
 }
 
@@ -96,6 +123,9 @@ gboolean ain_options_read(const AinModel *model, const AinCall *call, gint32 *le
       return refuse_length(model, family, given, error);
     }
     *length = request->output_length;
+  }
+  if (request->method == AIN_METHOD_CLASSIFY) {
+    append_pair(json, "ainode_task", strlen("ainode_task"), "classify", strlen("classify"));
   }
   char letter = "ACDEFGH"[g_bit_nth_lsf((gulong)family, -1)];
   append_pair(json, "ainode_family", strlen("ainode_family"), &letter, 1);

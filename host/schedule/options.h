@@ -3,8 +3,13 @@
 #pragma once
 #include "registry/registry.h"
 #include "rpc/call.h"
+#include "tsblock/tsblock.h"
 
 #include <glib.h>
+
+/* What a request says about nulls, with the option `nulls`; *policy stays as it is where it says nothing.
+ * Errors: INVALID. */
+gboolean ain_options_nulls(const AinRequest *request, AinNullPolicy *policy, GError **error);
 
 /* *length: rows asked for, 0 when the request says none. *text: owned JSON object of texts, with the caller's
  * family as "ainode_family". Errors: INVALID (a length out of range, in the words of the official node),

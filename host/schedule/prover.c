@@ -104,18 +104,29 @@ static gboolean take_findings(AinModel *model, const char *findings, GError **er
   return FALSE;
 }
 
+/* A pipeline was run while it loaded; of a large model the number of threads was found. */
+static void take_flexible(Proof *proof, AinWorker *worker, const char *findings) {
+  AinModel *model = proof->model;
+  g_autoptr(GError) error = NULL;
+  /* NOLINTNEXTLINE(cert-err34-c): the conversion is bounded, and 0 where there is none */
+  if (sscanf(findings, "threads=%2u", &model->threads) != 1) {
+    model->threads = 0;
+  }
+  if (model->kind == AIN_KIND_PIPELINE && !take_findings(model, findings, &error)) {
+    ain_worker_kill(worker, error);
+    return;
+  }
+  ain_loop_timer_stop(proof->timer);
+  proof->timer = ain_loop_timer(proof->proofs->context->loop, ain_loop_now(), slot_passed, proof);
+}
+
 static void worker_loaded(AinWorker *worker, const char *findings, gpointer data) {
   Proof *proof = data;
   AinModel *model = proof->model;
   g_autoptr(GError) error = NULL;
   AinSlot *slot = NULL;
   if (ain_model_is_flexible(model)) { /* that it loads is the proof */
-    /* NOLINTNEXTLINE(cert-err34-c): the conversion is bounded, and 0 where there is none */
-    if (sscanf(findings, "threads=%2u", &model->threads) != 1) {
-      model->threads = 0;
-    }
-    ain_loop_timer_stop(proof->timer);
-    proof->timer = ain_loop_timer(proof->proofs->context->loop, ain_loop_now(), slot_passed, proof);
+    take_flexible(proof, worker, findings);
     return;
   }
   if (take_findings(model, findings, &error)) {
@@ -184,9 +195,11 @@ static void overdue(gpointer data) {
   ain_worker_kill(proof->worker, error);
 }
 
-/* One element type for all columns: the widest that is declared. */
+/* One element type for all columns: the smallest that holds each of those declared without loss. Where the
+ * model does not take it, the proof goes on with float32. */
 static AinDType declared_dtype(const AinModel *model) {
   AinDType widest = AIN_DTYPE_BOOL;
+  gboolean integers = FALSE;
   for (gint32 i = 0; i < model->input_shape[1]; i++) {
     AinDType dtype = AIN_DTYPE_FLOAT32;
     switch (model->input_types[i]) {
@@ -205,9 +218,10 @@ static AinDType declared_dtype(const AinModel *model) {
     default:
       break;
     }
+    integers |= dtype == AIN_DTYPE_INT32 || dtype == AIN_DTYPE_INT64;
     widest = MAX(widest, dtype);
   }
-  return widest;
+  return widest == AIN_DTYPE_FLOAT32 && integers ? AIN_DTYPE_FLOAT64 : widest;
 }
 
 static void attempt(Proof *proof) {

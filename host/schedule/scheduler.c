@@ -63,8 +63,9 @@ static AinLane *lane_of(AinScheduler *scheduler, AinModel *model) {
 
 void ain_scheduler_infer(AinScheduler *scheduler, AinModel *model, AinCall *call) {
   g_autoptr(GError) error = scheduler->closed ? stopping() : NULL;
+  const AinSchedulerConfig *config = &scheduler->context.config;
   AinTask *task =
-      error == NULL ? ain_task_new(model, call, scheduler->context.config.max_array_bytes, &error) : NULL;
+      error == NULL ? ain_task_new(model, call, config->max_array_bytes, config->nulls, &error) : NULL;
   if (task == NULL) {
     scheduler->context.totals.failures++;
     ain_call_reply_error(call, error);

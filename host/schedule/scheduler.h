@@ -18,6 +18,7 @@ typedef struct {
   gint64 inference_timeout_us; /* of the model's run; 0 = none */
   gint64 orphan_grace_us;      /* a run goes on so long after its callers have gone */
   gint64 worker_memory_bytes;  /* 0 = no limit */
+  AinNullPolicy nulls;         /* where the request does not say */
   gboolean official_numbers;   /* built-ins: the numbers of the official releases where ours differ */
   gboolean batching;           /* FALSE: every request runs alone, answers are bit-equal */
   guint replicas;              /* workers of one model on one device, at most */

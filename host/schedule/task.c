@@ -13,6 +13,16 @@ static gboolean wants_one_double(const AinTask *task) {
 
 #define WINDOWS_MAX 100000U
 
+static gboolean check_method(const AinModel *model, const AinRequest *request, GError **error) {
+  if (request->method != AIN_METHOD_CLASSIFY || model->kind == AIN_KIND_PIPELINE) {
+    return TRUE;
+  }
+  g_set_error(error, AIN_ERROR, AIN_ERROR_INVALID,
+              "model [%s] does not classify: that is for models whose pipeline is a ClassificationPipeline",
+              model->id);
+  return FALSE;
+}
+
 static gboolean check_columns(const AinModel *model, const AinRequest *request, const AinTsBlock *block,
                               GError **error) {
   guint given = request->column_order != NULL ? request->n_column_order : block->n_columns;
@@ -100,7 +110,8 @@ static gboolean check_size(const AinTask *task, guint64 max_array_bytes, GError 
   return FALSE;
 }
 
-AinTask *ain_task_new(AinModel *model, AinCall *call, guint64 max_array_bytes, GError **error) {
+AinTask *ain_task_new(AinModel *model, AinCall *call, guint64 max_array_bytes, AinNullPolicy nulls,
+                      GError **error) {
   const AinRequest *request = ain_call_request(call);
   AinTask *task = g_new0(AinTask, 1);
   if (!ain_tsblock_parse(&task->block, request->dataset.data, request->dataset.size, error)) {
@@ -110,14 +121,16 @@ AinTask *ain_task_new(AinModel *model, AinCall *call, guint64 max_array_bytes, G
   }
   task->model = ain_model_ref(model);
   task->columns = request->column_order != NULL ? request->n_column_order : task->block.n_columns;
-  gboolean fits = check_columns(model, request, &task->block, error) && cut_windows(task, request, error)
+  task->nulls = nulls;
+  gboolean fits = check_method(model, request, error) && check_columns(model, request, &task->block, error)
+                  && cut_windows(task, request, error) && ain_options_nulls(request, &task->nulls, error)
                   && (!ain_model_is_flexible(model)
                       || ain_options_read(model, call, &task->output_length, &task->options, error));
   if (!fits) {
     ain_task_free(task);
     return NULL;
   }
-  if (request->method != AIN_METHOD_INFERENCE) {
+  if (request->method == AIN_METHOD_FORECAST) {
     take_latest_rows(task);
   }
   if (!check_size(task, max_array_bytes, error)) {
@@ -194,7 +207,7 @@ gsize ain_task_size(const AinTask *task) {
 gboolean ain_task_fill(const AinTask *task, guint32 index, void *dst, GError **error) {
   guint32 first = task->first_row + index * task->step;
   gboolean good = ain_tsblock_to_tensor(&task->block, task->column_order, task->n_column_order, first,
-                                        task->rows, task->model->dtype, AIN_NULLS_ZERO, dst, error);
+                                        task->rows, task->model->dtype, task->nulls, dst, error);
   if (!good) {
     g_prefix_error(error, "the input of model [%s] cannot be used: ", task->model->id);
   }
@@ -276,6 +289,7 @@ static const guint8 *declared_types(const AinTask *task) {
 /* The types of all other answers. Owned. */
 static guint8 *uniform_types(const AinTask *task) {
   gboolean labels = task->result_dtype == AIN_DTYPE_INT32 /* of a detector */
+                    && task->model->kind == AIN_KIND_STATISTICAL
                     && ain_call_request(task->call)->method == AIN_METHOD_INFERENCE
                     && !wants_one_double(task);
   guint8 *types = g_malloc(task->out_columns);

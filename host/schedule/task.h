@@ -16,6 +16,7 @@ typedef struct {
   guint n_column_order;
   guint32 rows; /* of one sample */
   guint32 columns;
+  AinNullPolicy nulls;
   guint32 first_row; /* of the first sample */
   guint32 step;      /* rows from one sample to the next */
   guint32 n_samples; /* one, or the number of windows */
@@ -36,8 +37,10 @@ typedef struct {
   gpointer lane;       /* the scheduler's */
 } AinTask;
 
-/* Parses and checks; takes the call's reference on success only. Errors: MALFORMED, TOO_LARGE, INVALID. */
-AinTask *ain_task_new(AinModel *model, AinCall *call, guint64 max_array_bytes, GError **error);
+/* Parses and checks; takes the call's reference on success only. nulls: the policy where the request names
+ * none. Errors: MALFORMED, TOO_LARGE, INVALID. */
+AinTask *ain_task_new(AinModel *model, AinCall *call, guint64 max_array_bytes, AinNullPolicy nulls,
+                      GError **error);
 void ain_task_free(AinTask *task); /* NULL is allowed; the call must have been answered */
 
 /* Rows of a request to a flexible model that fit into a slot. */

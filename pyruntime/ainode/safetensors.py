@@ -1,100 +1,39 @@
-"""Reads `model.safetensors`: a length, a JSON header, then raw little-endian tensors. Mapped, not copied.
+"""Reads `model.safetensors` into PyTorch. Mapped, not copied."""
 
-The file comes from outside: every number of the header is checked before a byte of data is touched.
-"""
-
-import json
 import math
 import mmap
-import os
-import struct
 import warnings
-from typing import Any
 
 import torch
 
 from ainode.model import ModelError
+from ainode.tensor_file import Entry, open_entries
 
-_HEADER_MAX = 100_000_000  # bytes; the format's own limit
-_DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-
-
-def _broken(path: str, what: str) -> ModelError:
-    return ModelError(f"{path} is not a whole safetensors file: {what}; copy it again")
+_FLOATS = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
+_ALL = {**_FLOATS, "I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "U8": torch.uint8,
+        "BOOL": torch.bool}  # fmt: skip
 
 
-def _map(path: str) -> mmap.mmap:
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as error:
-        raise ModelError(f"{path} cannot be read: {error.strerror}") from None
-    try:
-        if os.fstat(fd).st_size < 10:
-            raise _broken(path, f"it has {os.fstat(fd).st_size} bytes")
-        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
-        return mmap.mmap(fd, 0, flags=flags, prot=mmap.PROT_READ)
-    finally:
-        os.close(fd)
-
-
-def _read_header(path: str, mapped: mmap.mmap) -> tuple[dict[str, Any], int]:
-    """The header and the offset at which the data begins."""
-    (size,) = struct.unpack_from("<Q", mapped, 0)
-    if size > _HEADER_MAX or size > len(mapped) - 8:
-        raise _broken(path, f"its header is said to have {size} bytes, the file has {len(mapped)}")
-    try:
-        header = json.loads(mapped[8 : 8 + size].decode("utf-8"))
-    except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise _broken(path, f"its header is no JSON text ({error})") from None
-    if not isinstance(header, dict):
-        raise _broken(path, "its header is no JSON object")
-    return header, 8 + size
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 48
-
-
-def _check_entry(path: str, name: str, entry: Any, room: int) -> tuple[torch.dtype, list[int], int, int]:
-    """Type, shape and place of a tensor."""
-    fields = entry if isinstance(entry, dict) else {}
-    dtype, shape, offsets = fields.get("dtype"), fields.get("shape"), fields.get("data_offsets")
-    if dtype not in _DTYPES:
-        raise ModelError(f"{path}: tensor {name} has the type {dtype}; {', '.join(_DTYPES)} can be used")
-    if not isinstance(shape, list) or len(shape) > 8 or not all(_is_count(size) and size > 0 for size in shape):
-        raise _broken(path, f"tensor {name} has the shape {shape}")
-    if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_count(offset) for offset in offsets):
-        raise _broken(path, f"tensor {name} has the data_offsets {offsets}")
-    begin, end = offsets
-    if not begin <= end <= room:
-        raise _broken(path, f"tensor {name} is at {begin} to {end} of {room} bytes of data")
-    if end - begin != math.prod(shape) * torch.empty(0, dtype=_DTYPES[dtype]).element_size():
-        raise _broken(path, f"tensor {name} of shape {shape} and type {dtype} has {end - begin} bytes")
-    return _DTYPES[dtype], shape, begin, end
-
-
-def _view(mapped: mmap.mmap, dtype: torch.dtype, shape: list[int], begin: int, end: int) -> torch.Tensor:
-    if begin % torch.empty(0, dtype=dtype).element_size() != 0:
-        return torch.frombuffer(bytearray(mapped[begin:end]), dtype=dtype).view(shape)
+def _view(mapped: mmap.mmap, entry: Entry) -> torch.Tensor:
+    dtype = _ALL[entry.dtype]
+    if entry.begin % torch.empty(0, dtype=dtype).element_size() != 0:
+        return torch.frombuffer(bytearray(mapped[entry.begin : entry.end]), dtype=dtype).view(entry.shape)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that the memory is read-only is the point
-        return torch.frombuffer(mapped, dtype=dtype, count=math.prod(shape), offset=begin).view(shape)
+        count = math.prod(entry.shape)
+        return torch.frombuffer(mapped, dtype=dtype, count=count, offset=entry.begin).view(entry.shape)
 
 
 def open_tensors(path: str) -> dict[str, torch.Tensor]:
     """All tensors of the file as float32. Those that are float32 in the file share its pages; do not write to them."""
-    mapped = _map(path)
-    header, start = _read_header(path, mapped)
-    header.pop("__metadata__", None)
-    room = len(mapped) - start
-    places = {name: _check_entry(path, name, entry, room) for name, entry in header.items()}
-    used = max((end for _, _, _, end in places.values()), default=0)
-    if used != room:
-        raise _broken(path, f"its tensors end {room - used} bytes before the file does")
-    return {
-        name: _view(mapped, dtype, shape, start + begin, start + end).to(torch.float32)
-        for name, (dtype, shape, begin, end) in places.items()
-    }
+    mapped, places = open_entries(path, tuple(_FLOATS))
+    return {name: _view(mapped, entry).to(torch.float32) for name, entry in places.items()}
+
+
+def open_state(path: str) -> dict[str, torch.Tensor]:
+    """All tensors of the file in their own types, on its pages: what load_state_dict() takes; do not write to them."""
+    mapped, places = open_entries(path)
+    return {name: _view(mapped, entry) for name, entry in places.items()}
 
 
 class Weights:

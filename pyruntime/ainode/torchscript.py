@@ -1,6 +1,8 @@
-"""User models in the TorchScript convention: `model.pt`, called with one tensor [batch, rows, columns]."""
+"""User models of one tensor [batch, rows, columns]: TorchScript (`model.pt`) or an exported program (`model.pt2`)."""
 
 import contextlib
+import importlib
+import importlib.util
 import os
 import re
 from typing import Any, Callable, Optional
@@ -56,9 +58,7 @@ def place(spec: Spec) -> torch.device:
     return torch.device("cuda:0")
 
 
-def _load_module(path: str) -> torch.jit.ScriptModule:
-    if not os.path.isfile(path):
-        raise ModelError(f"{path} is missing")
+def _load_script(path: str) -> torch.jit.ScriptModule:
     try:
         module = torch.jit.load(path, map_location="cpu")
     except Exception as error:
@@ -70,7 +70,41 @@ def _load_module(path: str) -> torch.jit.ScriptModule:
     return module.eval()
 
 
-def _entry(module: torch.jit.ScriptModule) -> Callable[[torch.Tensor], Any]:
+def _load_export(path: str) -> torch.nn.Module:
+    """model.pt2, of torch.export.save()."""
+    name = os.path.basename(path)
+    if importlib.util.find_spec("torch.export") is None:
+        raise ModelError(
+            f"{name} needs torch 2.1 or newer, this Python environment has {torch.__version__}: install a newer torch, "
+            "or save the model as TorchScript in model.pt beside it"
+        )
+    try:
+        return importlib.import_module("torch.export").load(path).module()
+    except Exception as error:
+        cause = re.sub(r"\s+", " ", str(error)).strip()[:300]
+        raise ModelError(
+            f"{name} is not an exported program that torch {torch.__version__} can load ({cause}); save the model with "
+            "torch.export.save(torch.export.export(model, (example,)), 'model.pt2') of this torch or an older one"
+        ) from None
+
+
+def load_module(directory: str, device: torch.device) -> Any:
+    """model.pt2 of the folder where this torch can load it, else model.pt, on its device. ModelError says why not."""
+    script, export = (os.path.join(directory, name) for name in ("model.pt", "model.pt2"))
+    has_script, has_export = os.path.isfile(script), os.path.isfile(export)
+    if not has_script and not has_export:
+        raise ModelError(f"{script} is missing")
+    if has_export:
+        try:
+            return _load_export(export).to(device)
+        except ModelError as error:
+            if not has_script:
+                raise
+            print(f"model.pt is used: {error}", flush=True)
+    return _load_script(script).to(device)
+
+
+def _entry(module: Any) -> Callable[[torch.Tensor], Any]:
     """What to call: forward itself where no hooks go around it, since looking for them in every call takes time."""
     if module._forward_hooks or module._forward_pre_hooks:
         return module
@@ -78,10 +112,10 @@ def _entry(module: torch.jit.ScriptModule) -> Callable[[torch.Tensor], Any]:
 
 
 def load(spec: Spec) -> Model:
-    """Loads <directory>/model.pt onto its device. ModelError says what is wrong with the file."""
+    """Loads the model of spec.directory onto its device. ModelError says what is wrong with the file."""
     prepare_process()
     device = place(spec)
-    module = _load_module(os.path.join(spec.directory, "model.pt")).to(device)
+    module = load_module(spec.directory, device)
     forward = _entry(module)
     from_numpy = torch.from_numpy
 

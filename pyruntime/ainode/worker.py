@@ -16,6 +16,7 @@ LOADERS: dict[str, str] = {
     "statistical": "ainode.statistical",
     "timer": "ainode.timer_xl",
     "sundial": "ainode.sundial",
+    "pipeline": "ainode.pipeline",
 }
 
 _MISSING = "{name} is not installed in this Python environment: run `ainode env install` for it and start again"

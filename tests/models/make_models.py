@@ -27,7 +27,7 @@ class Identity(nn.Module):
     """Gives back what it gets."""
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + 0.0
+        return x + 0
 
 
 class DLinear(nn.Module):
@@ -317,6 +317,9 @@ class Recipe:
 RECIPES: dict[str, Recipe] = {
     "identity": Recipe(Identity, attributes="attributes:\n  author: test\n  scale: 1\n"),
     "identity_ints": Recipe(Identity, input_type="int32"),
+    "identity_longs": Recipe(Identity, input_type="int64", output_type="int64"),
+    "identity_mixed": Recipe(Identity, input_type="int64, float32", output_type="float64", has_sample=False),
+    "lstm_doubles": Recipe(Lstm, input_type="float64", output_type="float64", has_sample=False),
     "identity_doubles": Recipe(Identity, input_type="float64", output_type="float64"),
     "one_column": Recipe(Identity, (ROWS, 1), (ROWS, 1)),
     "dlinear": Recipe(lambda: DLinear(ROWS, 24), outputs=(24, COLUMNS)),
@@ -357,6 +360,12 @@ def series(rows: int, columns: int) -> list[list[float]]:
     ]
 
 
+def _types(names: str, columns: int) -> list[str]:
+    """One name for all columns, or one for each."""
+    several = names.split(", ")
+    return several if len(several) > 1 else several * columns
+
+
 def make(name: str, out: Path) -> None:
     """Writes one model into out/name."""
     recipe = RECIPES[name]
@@ -367,7 +376,7 @@ def make(name: str, out: Path) -> None:
     script.save(str(folder / "model.pt"))
     (folder / "config.yaml").write_text(
         f"configs:\n  input_shape: {list(recipe.inputs)}\n  output_shape: {list(recipe.outputs)}\n"
-        f"  input_type: {[recipe.input_type] * recipe.inputs[1]}\n"
+        f"  input_type: {_types(recipe.input_type, recipe.inputs[1])}\n"
         f"  output_type: {[recipe.output_type] * recipe.outputs[1]}\n" + recipe.attributes
     )
     if recipe.has_sample:

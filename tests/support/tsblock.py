@@ -24,15 +24,20 @@ def times(rows: int) -> bytes:
     return b"\0" + np.arange(rows, dtype=">i8").tobytes()
 
 
-def encode(array: np.ndarray, types: list[int] | None = None) -> bytes:
-    """A block of array [rows, columns]; the columns' types follow the array's unless they are named."""
+def encode(array: np.ndarray, types: list[int] | None = None, nulls: np.ndarray | None = None) -> bytes:
+    """A block of array [rows, columns]; the columns' types follow the array's unless they are named. Where nulls
+    [rows, columns] is true there is no value."""
     rows, columns = array.shape
     kinds = types if types is not None else [_KINDS[array.dtype.name]] * columns
     parts = [head(kinds, rows), times(rows)]
     for index, kind in enumerate(kinds):
         values = array[:, index]
+        flags = b"\0"
+        if nulls is not None and nulls[:, index].any():
+            flags = b"\1" + np.packbits(nulls[:, index]).tobytes()
+            values = values if kind == BOOLEAN else values[~nulls[:, index]]
         data = np.packbits(values != 0).tobytes() if kind == BOOLEAN else values.astype(_TYPES[kind]).tobytes()
-        parts.append(b"\0" + data)
+        parts.append(flags + data)
     return b"".join(parts)
 
 

@@ -54,8 +54,10 @@ static void end_proof(gpointer data) {
 /* The files are there and complete while the proof runs. */
 static void check_staged(const AinModel *model) {
   gboolean weights = ain_model_is_flexible(model);
-  g_autofree char *file =
-      g_build_filename(model->directory, weights ? "model.safetensors" : "model.pt", NULL);
+  g_autofree char *script = g_build_filename(model->directory, "model.pt", NULL);
+  gboolean has_script = g_file_test(script, G_FILE_TEST_EXISTS);
+  const char *name = weights ? "model.safetensors" : has_script ? "model.pt" : "model.pt2";
+  g_autofree char *file = g_build_filename(model->directory, name, NULL);
   g_autofree char *config = g_build_filename(model->directory, weights ? "config.json" : "config.yaml", NULL);
   g_assert_true(g_file_test(file, G_FILE_TEST_IS_REGULAR));
   g_assert_true(g_file_test(config, G_FILE_TEST_IS_REGULAR));

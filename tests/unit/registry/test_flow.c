@@ -109,7 +109,8 @@ typedef struct {
 } Refusal;
 
 static const Refusal REFUSALS[] = {
-  { "no model", NULL, GOOD_CONFIG, NULL, AIN_ERROR_INVALID_URI, "has no model.pt; both files are needed" },
+  { "no model", NULL, GOOD_CONFIG, NULL, AIN_ERROR_INVALID_URI,
+    "has config.yaml, but neither model.pt nor model.pt2" },
   { "no config", "w", NULL, NULL, AIN_ERROR_INVALID_URI, "has no config.yaml" },
   { "neither", NULL, NULL, NULL, AIN_ERROR_INVALID_URI, "neither model.pt nor config.yaml" },
   { "empty model", "", GOOD_CONFIG, NULL, AIN_ERROR_MODEL_INVALID, "model.pt is empty" },

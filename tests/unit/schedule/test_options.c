@@ -22,6 +22,7 @@ typedef struct {
 #define FORECAST AIN_METHOD_FORECAST
 #define SK AIN_KIND_STATISTICAL
 #define LT AIN_KIND_TIMER
+#define PL AIN_KIND_PIPELINE
 #define FAMILY(letter) "\"ainode_family\": \"" letter "\"}"
 
 static const Case CASES[] = {
@@ -45,6 +46,15 @@ static const Case CASES[] = {
     { "predict_length", "9", "seed", "3" },
     96,
     "{\"seed\": \"3\", " FAMILY("E") },
+  { AIN_FAMILY_H, FORECAST, PL, 30, { "nulls", "error" }, 30, "{" FAMILY("H") },
+  { AIN_FAMILY_H,
+    AIN_METHOD_CLASSIFY,
+    PL,
+    0,
+    { "k", "v" },
+    0,
+    "{\"k\": \"v\", \"ainode_task\": \"classify\", " FAMILY("H") },
+  { AIN_FAMILY_H, INFER, PL, 0, { "ainode_task", "classify" }, 0, "{" FAMILY("H") },
   { AIN_FAMILY_E, INFER, SK, 0, { "predict_length", "5000" }, 5000, "{" FAMILY("E") },
   { AIN_FAMILY_F, INFER, SK, 0, { "predict_length", "5000" }, 5000, "{" FAMILY("F") },
   { AIN_FAMILY_E,
@@ -125,6 +135,36 @@ static void test_options(void) {
   }
 }
 
+typedef struct {
+  const char *value; /* NULL: the option is not given */
+  AinNullPolicy policy;
+  gboolean good;
+} NullCase;
+
+static void test_nulls(void) {
+  static const NullCase cases[] = {
+    { NULL, AIN_NULLS_NAN, TRUE }, /* stays as it was */
+    { "zero", AIN_NULLS_ZERO, TRUE },   { "Interpolate", AIN_NULLS_INTERPOLATE, TRUE },
+    { "error", AIN_NULLS_ERROR, TRUE }, { "nan", AIN_NULLS_NAN, FALSE },
+    { "", AIN_NULLS_NAN, FALSE },       { "\xff", AIN_NULLS_NAN, FALSE },
+  };
+  for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+    const Case c = {
+      AIN_FAMILY_E, INFER, SK, 0, { "k", "1", cases[i].value != NULL ? "NULLS" : NULL, cases[i].value }, 0,
+      NULL
+    };
+    g_autofree AinCall *call = g_new0(AinCall, 1);
+    g_autoptr(GError) error = NULL;
+    AinPair pairs[MAX_PAIRS];
+    AinNullPolicy policy = AIN_NULLS_NAN;
+    set_up(&c, call, pairs);
+    g_assert_cmpint(ain_options_nulls(&call->store.request, &policy, &error), ==, cases[i].good);
+    g_assert_cmpint(policy, ==, cases[i].policy);
+    g_assert_cmpint(error != NULL, ==, !cases[i].good);
+    g_assert_true(error == NULL || g_utf8_validate(error->message, -1, NULL));
+  }
+}
+
 static void test_too_many_bytes(void) {
   g_autoptr(AinModel) model = ain_builtin_model_new("any", SK, "/", AIN_CATEGORY_BUILTIN);
   g_autoptr(GError) error = NULL;
@@ -143,6 +183,7 @@ static void test_too_many_bytes(void) {
 int main(int argc, char **argv) {
   g_test_init(&argc, &argv, NULL);
   g_test_add_func("/options/cases", test_options);
+  g_test_add_func("/schedule/options/nulls", test_nulls);
   g_test_add_func("/options/too-many-bytes", test_too_many_bytes);
   return g_test_run();
 }

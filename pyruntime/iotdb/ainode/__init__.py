@@ -1,0 +1,1 @@
+"""See iotdb.ainode.core."""

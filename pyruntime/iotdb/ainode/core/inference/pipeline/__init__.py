@@ -1,0 +1,1 @@
+"""See basic_pipeline."""

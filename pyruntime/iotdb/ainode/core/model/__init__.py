@@ -1,0 +1,1 @@
+"""See model_info and model_loader."""
