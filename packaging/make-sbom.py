@@ -43,10 +43,11 @@ def installed_version(package: str) -> str:
 
 
 def linked(root: Path) -> list[str]:
-    """The packages of LIBRARIES that the build asks for: those whose static archive cmake/AinDependencies.cmake names."""
+    """The packages of LIBRARIES whose static archive cmake/AinDependencies.cmake names."""
     text = (root / "cmake" / "AinDependencies.cmake").read_text()
     patterns = {
-        "libglib2.0-dev": r"\bglib-2\.0\b", "libthrift-c-glib-dev": r"\bthrift_c_glib\b", "libjansson-dev": r"\bjansson\b",
+        "libglib2.0-dev": r"\bglib-2\.0\b", "libthrift-c-glib-dev": r"\bthrift_c_glib\b",
+        "libjansson-dev": r"\bjansson\b",
         "libyaml-dev": r"\byaml\b", "libpcre2-dev": r"\bpcre2-8\b", "libffi-dev": r"\bffi\b", "zlib1g-dev": r"\bz\b",
         "libssl-dev": r"\bssl\b",
     }  # fmt: skip
