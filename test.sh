@@ -46,7 +46,7 @@ step() {
 }
 
 say "packages"
-need_packages "${build_packages[@]}" clang-format clang-tidy debootstrap iproute2 mandoc procps shellcheck util-linux
+need_packages "${build_packages[@]}" clang-format clang-tidy debootstrap iproute2 mandoc procps shellcheck systemd util-linux
 model_python
 say "models run with $python"
 
