@@ -59,6 +59,7 @@ typedef struct {
   AinTlsContext *tls; /* NULL without TLS */
   AinRpcServer *server;
   AinLoadMeter *meter;
+  AinWatchdog *watchdog;
   AinRuntime *runtime;
   AinScheduler *scheduler;
   AinRegistry *registry;
@@ -466,6 +467,7 @@ static gboolean start(App *app, GError **error) {
     return FALSE;
   }
   app->signal_watch = ain_loop_watch(app->loop, app->signal_fd, EPOLLIN, signalled, app);
+  app->watchdog = ain_observe_watchdog_new(app->loop);
   app->meter = ain_observe_load_new(app->loop, app->config->models_dir);
   if (!start_runtime(app, error) || !start_models(app, error)) {
     return FALSE;
@@ -488,6 +490,7 @@ static void tear_down(App *app) {
     (void)ain_file_remove_tree(app->work_dir, NULL); /* what workers left; the next start removes the rest */
     g_free(app->work_dir);
   }
+  ain_observe_watchdog_free(app->watchdog);
   ain_observe_load_free(app->meter);
   if (app->loop != NULL) {
     ain_loop_timer_stop(app->drain_timer);

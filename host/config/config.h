@@ -88,3 +88,4 @@ char *ain_config_print(const AinConfig *config);
 /* The shipped conf/iotdb-ainode.properties and docs/CONFIGURATION.md, from the same table. Owned. */
 char *ain_config_properties_template(void);
 char *ain_config_markdown(void);
+char *ain_config_man(void); /* roff */

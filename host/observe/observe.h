@@ -30,3 +30,10 @@ void ain_observe_notify(const char *state);
 /* Bytes of memory that this process and its children may have: the machine's, or the smallest limit of the
  * control groups above it. Reads a few small files. */
 guint64 ain_observe_memory_limit(void);
+
+/* The service manager's watchdog (WATCHDOG_USEC, WATCHDOG_PID): from now on the loop says twice in each
+ * interval that it turns. NULL when none is asked for. Loop thread; free it before the loop, NULL is allowed.
+ */
+typedef struct AinWatchdog AinWatchdog;
+AinWatchdog *ain_observe_watchdog_new(AinLoop *loop);
+void ain_observe_watchdog_free(AinWatchdog *watchdog);
