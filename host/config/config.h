@@ -57,6 +57,10 @@ typedef struct {
   char *null_policy;         /* "zero", "interpolate" or "error" */
   gboolean official_numbers; /* built-ins answer as the official releases do where ours are right */
   gint64 prototype_idle_s;   /* 0 = it stays */
+  gint64 model_fetch_max_bytes;
+  gint64 model_fetch_timeout_s;
+  gboolean model_fetch_private_addresses;
+  gboolean weights_download; /* at the start */
   char *worker_sandbox;      /* "on" or "off" */
   char *worker_read_paths;   /* separated by ':', or "" */
   char *worker_start_method; /* "fork" or "spawn" */
