@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from caller import Caller, Refused, good
+from liar import Liar
 from node import Node, Start
 from pipelines import DRIFT, IMPORT, drift, write_pipeline
 from processes import wait_until
@@ -528,6 +529,21 @@ def test_large_model_under_its_own_name(
     model = register("my_timer", folder.as_uri())
     found = forecast(late, model, wave(96 * 3), 24)
     assert found.shape == (24, 1) and np.isfinite(found).all()
+
+
+def test_a_pipeline_behind_http(start_node: Start, tmp_path: Path) -> None:
+    """config.json, the files it names and those they import are fetched; the copy goes where pipelines are kept."""
+    code = DRIFT.replace("import numpy as np", "import numpy as np\nfrom .helper import VALUE")
+    write_pipeline(tmp_path / "a", code, framework="numpy", files={"helper.py": "VALUE = 1\n"})
+    node = start_node(AIN_MODEL_FETCH_PRIVATE_ADDRESSES="1")
+    with Liar() as server, node.call("H") as caller:
+        url = server.serve("m", {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()})
+        caller.register("fetched", url)
+        caller.register("fetched", url)
+        assert np.allclose(forecast(caller, "fetched", wave(30), 5), drift(wave(30), 5))
+        assert user_models(node) == ["fetched"]
+        caller.drop("fetched")
+    assert user_models(node) == []
 
 
 def test_others_go_on(caller: Caller, make: Callable[[str], str], register: Register, tmp_path: Path) -> None:
