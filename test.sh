@@ -124,6 +124,11 @@ fi
 step "models" "$AIN_TEST_PYTHON" -m pytest -p no:cacheprovider -q tests/models
 step "faults" pytest tests/faults
 if [ -z "$quick" ]; then
+  for preset in asan tsan; do
+    step "concurrency $preset" pytest tests/faults/test_concurrency.py --build-dir "build/$preset"
+  done
+fi
+if [ -z "$quick" ]; then
   wait "$fetching" || { tail -n 20 "$logs/fetch.log"; fail "IoTDB could not be fetched or built"; }
   step "package" packaging/make-zip.sh build/package
   AINODE_ZIP=$(find "$root/build/package" -name '*-ainode-bin.zip' | head -n 1)
