@@ -160,8 +160,20 @@ static void joined(const GError *error, gpointer data) {
   }
 }
 
+/* A DataNode waits 60 s for an answer. Up to 2.0.5 it then tells the user so; later ones ask again, three
+ * times in all, and five times from 2.0.8 on. The limit ends just before the last one gives up, so that the
+ * user reads the reason. */
+static gint64 run_limit_us(const App *app, AinFamily family) {
+  if (app->config->inference_timeout_ms >= 0) {
+    return app->config->inference_timeout_ms * 1000;
+  }
+  gint64 seconds = family >= AIN_FAMILY_G ? 295 : family == AIN_FAMILY_F ? 175 : 55;
+  return seconds * G_USEC_PER_SEC;
+}
+
 static void release_learnt(AinFamily family, gpointer data) {
   App *app = data;
+  ain_scheduler_limit_runs(app->scheduler, run_limit_us(app, family));
   ain_rpc_server_set_release(app->server, family);
 }
 
@@ -308,7 +320,6 @@ static gboolean start_models(App *app, GError **error) {
   AinSchedulerConfig config = {
     .queue_max_requests = (guint)app->config->queue_max_requests,
     .queue_max_bytes = (guint64)app->config->queue_max_bytes,
-    .inference_timeout_us = app->config->inference_timeout_ms * 1000,
     .orphan_grace_us = app->config->orphan_grace_ms * 1000,
     .worker_memory_bytes = app->config->worker_memory_bytes,
     .official_numbers = app->config->official_numbers,
@@ -342,7 +353,7 @@ static void connect_parts(App *app) {
   ain_service_set_server(app->service, app->server);
   app->cluster = ain_cluster_new(app->loop, app->config);
   ain_cluster_on_release(app->cluster, release_learnt, app);
-  ain_rpc_server_set_release(app->server, ain_cluster_release(app->cluster));
+  release_learnt(ain_cluster_release(app->cluster), app);
   ain_rpc_server_on_evidence(app->server, evidence_seen, app);
   ain_cluster_join(app->cluster, joined, app);
 }

@@ -40,7 +40,7 @@ typedef struct {
   char *builtin_models_dir; /* weights of built-ins, one folder a model; <models_dir>/weights unless given */
   char *logs_dir;
   /* inference */
-  gint64 inference_timeout_ms; /* 0 = none */
+  gint64 inference_timeout_ms; /* 0 = none, -1 = by the cluster's release */
   gint64 orphan_grace_ms;
   gint64 queue_max_requests;  /* per model */
   gint64 queue_max_bytes;     /* per model */

@@ -32,6 +32,7 @@ static void ensure_runners(AinLane *lane);
 void ain_lane_settle(AinLane *lane, AinTask *task) {
   if (task->answered && task->in_flight == 0 && !task->queued) {
     g_ptr_array_remove_fast(lane->abandoned, task);
+    g_ptr_array_remove_fast(lane->retried, task);
     lane->context->pending--;
     ain_task_free(task);
   }
@@ -375,12 +376,20 @@ void ain_lane_dispatch(AinLane *lane) {
 
 /* --- callers that go away --- */
 
-/* DataNodes of 2.0.6 and later send a call that timed out again, on a new connection. */
+/* DataNodes of 2.0.6 and later send a call that timed out again, on a new connection. Those of 2.0.8 and
+ * later do not close the old one: that the client gave up is seen only by the second call. None is configured
+ * to be so impatient as to give up before RESENT_AFTER_US; what it sends again comes within RESEND_GAP_US. */
+#define RESENT_AFTER_US (G_GINT64_CONSTANT(5) * G_USEC_PER_SEC)
+#define RESEND_GAP_US G_USEC_PER_SEC
+/* Tries of one request that share a run; a client that goes on asking gets a run of its own. */
+#define TRIES_MAX 16U
+
 typedef struct {
   AinCall *call; /* holds the request to compare with */
   AinJobResult result;
   guint8 *data;
   gint64 until;
+  gboolean abandoned; /* the caller had gone; else it was sent the answer, but may have given up before */
 } Finished;
 
 static void finished_free(gpointer data) {
@@ -391,10 +400,33 @@ static void finished_free(gpointer data) {
 }
 
 static void check_orphans(gpointer data);
+static void task_abandoned(AinCall *call, gpointer data);
 
 static void watch_orphans(AinLane *lane, gint64 next) {
-  if (lane->orphans == NULL) {
+  if (lane->orphans == NULL || next < lane->orphans_at) {
+    ain_loop_timer_stop(lane->orphans);
+    lane->orphans_at = next;
     lane->orphans = ain_loop_timer(lane->context->loop, next, check_orphans, lane);
+  }
+}
+
+/* A client that asked again and again, each time after the same while, and then does so no more, has gone,
+ * whatever connections it left open. */
+static void find_gone(AinLane *lane, gint64 now, gint64 *next) {
+  for (guint i = lane->retried->len; i > 0; i--) {
+    AinTask *task = g_ptr_array_index(lane->retried, i - 1);
+    gint64 asks_again = ain_call_arrival(task->call) + task->patience;
+    gint64 until = asks_again + lane->context->config.orphan_grace_us;
+    if (until > now) {
+      *next = MIN(*next, until);
+    } else if (!task->abandoned && !task->answered) {
+      gboolean in_flight = task->in_flight > 0;
+      ain_call_on_abandon(task->call, NULL, NULL);
+      task_abandoned(task->call, task); /* frees it unless it is in flight */
+      if (in_flight) {
+        task->abandoned_at = asks_again;
+      }
+    }
   }
 }
 
@@ -403,6 +435,7 @@ static void check_orphans(gpointer data) {
   gint64 now = ain_loop_now();
   gint64 next = G_MAXINT64;
   lane->orphans = NULL;
+  find_gone(lane, now, &next);
   for (guint i = 0; i < lane->runners->len; i++) {
     ain_runner_end_orphan(g_ptr_array_index(lane->runners, i), now, &next);
   }
@@ -419,15 +452,23 @@ static void check_orphans(gpointer data) {
   }
 }
 
+/* So long ago that its client may have given up by now. */
+static gboolean is_old(const AinTask *task, gint64 now) {
+  return now - ain_call_arrival(task->call) >= RESENT_AFTER_US && ain_call_family(task->call) >= AIN_FAMILY_F;
+}
+
 void ain_lane_keep_result(AinLane *lane, AinTask *task, const AinJobResult *result, const guint8 *data) {
-  if (lane->finished->len >= FINISHED_MAX) {
+  gint64 now = ain_loop_now();
+  gboolean wanted = task->n_samples == 1 && (task->abandoned || is_old(task, now));
+  if (!wanted || lane->finished->len >= FINISHED_MAX) {
     return;
   }
   Finished *finished = g_new0(Finished, 1);
   finished->call = ain_call_ref(task->call);
   finished->result = *result;
   finished->data = g_memdup2(data, (gsize)result->rows * result->columns * ain_dtype_size(result->dtype));
-  finished->until = ain_loop_now() + lane->context->config.orphan_grace_us;
+  finished->until = now + (task->abandoned ? lane->context->config.orphan_grace_us : RESEND_GAP_US);
+  finished->abandoned = task->abandoned;
   g_ptr_array_add(lane->finished, finished);
   watch_orphans(lane, finished->until);
 }
@@ -448,25 +489,75 @@ static void task_abandoned(AinCall *call, gpointer data) {
   }
 }
 
+static gboolean matches_abandoned(AinTask *earlier, const AinTask *task) {
+  return !earlier->answered
+         && ain_task_is_resent(ain_call_request(earlier->call), ain_call_request(task->call));
+}
+
+/* The client of the earlier one has not closed its connection, but is not heard of there any more. */
+static gboolean matches_given_up(AinTask *earlier, gpointer data) {
+  const AinTask *task = data;
+  return !earlier->abandoned && is_old(earlier, ain_call_arrival(task->call))
+         && (earlier->earlier == NULL || earlier->earlier->len < TRIES_MAX)
+         && ain_call_may_repeat(task->call, earlier->call) && matches_abandoned(earlier, task);
+}
+
+static AinTask *find_given_up(const AinLane *lane, AinTask *task) {
+  AinTask *found = NULL;
+  for (guint i = 0; i < lane->runners->len && found == NULL; i++) {
+    found = ain_runner_find_task(g_ptr_array_index(lane->runners, i), matches_given_up, task);
+  }
+  for (GList *link = lane->queue.head; link != NULL && found == NULL; link = link->next) {
+    const AinTask *one = link->data;
+    if (ain_call_arrival(task->call) - ain_call_arrival(one->source != NULL ? one->source : one->call)
+        < RESENT_AFTER_US) {
+      break; /* the others came later */
+    }
+    found = matches_given_up(link->data, task) ? link->data : NULL;
+  }
+  return found;
+}
+
+static void note_patience(AinLane *lane, AinTask *earlier, const AinTask *again) {
+  gint64 now = ain_call_arrival(again->call);
+  if (earlier->patience == 0) {
+    g_ptr_array_add(lane->retried, earlier);
+  }
+  earlier->patience = now - ain_call_arrival(earlier->call);
+}
+
 static gboolean take_over_running(AinLane *lane, AinTask *task) {
-  for (guint i = 0; i < lane->abandoned->len; i++) {
-    AinTask *earlier = g_ptr_array_index(lane->abandoned, i);
-    if (!earlier->answered
-        && ain_task_is_resent(ain_call_request(earlier->call), ain_call_request(task->call))) {
-      g_ptr_array_remove_index_fast(lane->abandoned, i);
-      ain_task_take_over(earlier, task);
-      ain_call_on_abandon(earlier->call, task_abandoned, earlier);
-      lane->context->pending--;
-      return TRUE;
+  AinTask *earlier = NULL;
+  for (guint i = 0; i < lane->abandoned->len && earlier == NULL; i++) {
+    AinTask *one = g_ptr_array_index(lane->abandoned, i);
+    earlier = matches_abandoned(one, task) ? one : NULL;
+  }
+  if (earlier == NULL && ain_call_is_first(task->call)) {
+    earlier = find_given_up(lane, task);
+    if (earlier != NULL) {
+      note_patience(lane, earlier, task);
     }
   }
-  return FALSE;
+  if (earlier == NULL) {
+    return FALSE;
+  }
+  g_ptr_array_remove_fast(lane->abandoned, earlier);
+  ain_call_on_abandon(earlier->call, NULL, NULL);
+  ain_task_take_over(earlier, task);
+  ain_call_on_abandon(earlier->call, task_abandoned, earlier);
+  if (earlier->patience > 0) {
+    watch_orphans(lane, ain_call_arrival(earlier->call) + earlier->patience
+                            + lane->context->config.orphan_grace_us);
+  }
+  lane->context->pending--;
+  return TRUE;
 }
 
 static gboolean answer_from_finished(AinLane *lane, AinTask *task) {
   for (guint i = 0; i < lane->finished->len; i++) {
     const Finished *finished = g_ptr_array_index(lane->finished, i);
-    if (task->n_samples == 1
+    if (task->n_samples == 1 && finished->until > ain_loop_now()
+        && (finished->abandoned || ain_call_is_first(task->call))
         && ain_task_is_resent(ain_call_request(finished->call), ain_call_request(task->call))) {
       lane->context->totals.requests += ain_task_take_results(task, 0, 1, &finished->result, finished->data);
       g_ptr_array_remove_index_fast(lane->finished, i);
@@ -488,6 +579,7 @@ AinLane *ain_lane_new(AinLaneContext *context, AinModel *model) {
   lane->pins = g_ptr_array_new_with_free_func(g_free);
   lane->waiters = g_ptr_array_new();
   lane->abandoned = g_ptr_array_new();
+  lane->retried = g_ptr_array_new();
   lane->finished = g_ptr_array_new_with_free_func(finished_free);
   g_ptr_array_add(context->lanes, lane);
   return lane;
@@ -503,6 +595,7 @@ static void lane_free(AinLane *lane) {
   g_ptr_array_unref(lane->pins);
   g_ptr_array_unref(lane->waiters);
   g_ptr_array_unref(lane->abandoned);
+  g_ptr_array_unref(lane->retried);
   g_ptr_array_unref(lane->finished);
   ain_model_unref(lane->model);
   g_ptr_array_remove_fast(context->lanes, lane);

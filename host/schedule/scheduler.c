@@ -20,6 +20,10 @@ AinScheduler *ain_scheduler_new(AinLoop *loop, AinRuntime *runtime, const AinSch
   return scheduler;
 }
 
+void ain_scheduler_limit_runs(AinScheduler *scheduler, gint64 timeout_us) {
+  scheduler->context.config.inference_timeout_us = timeout_us;
+}
+
 static GError *stopping(void) {
   return g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the AINode is stopping");
 }

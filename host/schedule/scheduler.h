@@ -15,7 +15,7 @@
 typedef struct {
   guint queue_max_requests;    /* waiting requests of one model */
   guint64 queue_max_bytes;     /* their bytes */
-  gint64 inference_timeout_us; /* of the model's run; 0 = none */
+  gint64 inference_timeout_us; /* of the model's run; 0 = none; see ain_scheduler_limit_runs() */
   gint64 orphan_grace_us;      /* a run goes on so long after its callers have gone */
   gint64 worker_memory_bytes;  /* 0 = no limit */
   gboolean official_numbers;   /* built-ins: the numbers of the official releases where ours differ */
@@ -28,6 +28,8 @@ typedef struct {
 typedef struct AinScheduler AinScheduler;
 
 AinScheduler *ain_scheduler_new(AinLoop *loop, AinRuntime *runtime, const AinSchedulerConfig *config);
+/* A new limit of one run, from the next one on; 0 = none. */
+void ain_scheduler_limit_runs(AinScheduler *scheduler, gint64 timeout_us);
 /* Ends everything: queued and running requests are answered CANCELLED, workers end; done runs on the loop
  * when the last one has gone (perhaps before this returns). Nothing may be asked of the scheduler afterwards
  * but free. */

@@ -343,6 +343,8 @@ RECIPES: dict[str, Recipe] = {
     "never_returns": Recipe(NeverReturns),
     "sleeps": Recipe(Sleeps),
     "works": Recipe(Works),
+    "never_returns_one_column": Recipe(NeverReturns, (ROWS, 1), (ROWS, 1)),
+    "works_one_column": Recipe(Works, (ROWS, 1), (ROWS, 1)),
     "eats_memory": Recipe(EatsMemory),
     "always_raises": Recipe(AlwaysRaises, has_sample=False),
     "two_answers": Recipe(TwoAnswers, has_sample=False),
