@@ -187,6 +187,11 @@ static void model_retired(AinModel *model, gpointer data) {
   ain_scheduler_retire(app->scheduler, model);
 }
 
+static void model_comes(AinModel *model, void (*done)(gpointer done_data), gpointer done_data, gpointer data) {
+  App *app = data;
+  ain_scheduler_warm(app->scheduler, model, done, done_data);
+}
+
 static void handle_call(AinCall *call, gpointer data) {
   App *app = data;
   ain_service_handle(call, app->service);
@@ -326,6 +331,7 @@ static gboolean start_models(App *app, GError **error) {
     .batching = app->config->batching,
     .replicas = (guint)app->config->model_replicas,
     .max_batch_delay_us = app->config->max_batch_delay_us,
+    .drain_us = app->config->drain_ms * 1000,
     .max_array_bytes = 2 * (guint64)app->config->max_frame_bytes, /* twice: float32 may widen to float64 */
   };
   app->scheduler = ain_scheduler_new(app->loop, app->runtime, &config);
@@ -335,6 +341,7 @@ static gboolean start_models(App *app, GError **error) {
     return FALSE;
   }
   ain_registry_on_retire(app->registry, model_retired, app);
+  ain_registry_on_publish(app->registry, model_comes, app);
   ain_registry_add_builtins(app->registry);
   watch_weights(app);
   return TRUE;

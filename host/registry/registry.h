@@ -119,6 +119,18 @@ void ain_registry_drop(AinRegistry *registry, const char *id, AinDropDone done, 
 void ain_registry_on_retire(AinRegistry *registry, void (*func)(AinModel *model, gpointer data),
                             gpointer data);
 
+/* Asked on the loop thread before a model becomes servable: the scheduler loads it where its predecessor is
+ * loaded, so that the two change places without a pause. func calls done(done_data) exactly once, now or
+ * later, also when the registry is gone. */
+typedef void (*AinWarm)(AinModel *model, void (*done)(gpointer done_data), gpointer done_data, gpointer data);
+void ain_registry_on_publish(AinRegistry *registry, AinWarm func, gpointer data);
+
+/* For a request that looked up a model which is still being registered or loaded: done gets it when it is
+ * there, or the reason why it does not come, as ain_registry_lookup() would say it. Never from within this
+ * call. FALSE: nothing is under way for that id, or too many wait; the error of the look-up stands. */
+gboolean ain_registry_await(AinRegistry *registry, const char *id, gsize size, AinRegisterDone done,
+                            gpointer data);
+
 /* Adds the statistical models, always active, and timer_xl and sundial, which are so while their weights are
  * there. Once, before anything is looked up. */
 void ain_registry_add_builtins(AinRegistry *registry);

@@ -24,7 +24,14 @@ struct AinLane {
   gint64 load_again; /* no earlier than this after load_error */
   gboolean copy_input;
   gboolean closed;
+  AinLoopTimer *drain; /* closed, but what it has is still served */
+  GError *drain_reason;
 };
+
+/* Nothing is to be begun any more. */
+static inline gboolean ain_lane_is_over(const AinLane *lane) {
+  return lane->closed && lane->drain == NULL;
+}
 
 /* --- lane.c, for runners --- */
 void ain_lane_dispatch(AinLane *lane);              /* may free the lane: touch nothing of it afterwards */

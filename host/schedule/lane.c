@@ -163,6 +163,36 @@ void ain_lane_load(AinLane *lane, const char *device, AinSchedulerDone done, gpo
   ensure_runners(lane);
 }
 
+void ain_lane_warm(AinLane *lane, const char *device, AinSchedulerDone done, gpointer data) {
+  if (count_runners(lane, device, TRUE) > 0) {
+    done(NULL, data);
+    return;
+  }
+  add_waiter(lane, device, FALSE, done, data);
+  if (count_runners(lane, device, FALSE) == 0) {
+    g_ptr_array_add(lane->runners, ain_runner_new(lane, device));
+  }
+}
+
+char **ain_lane_devices(const AinLane *lane, gboolean pinned) {
+  GPtrArray *names = g_ptr_array_new();
+  for (guint i = 0; pinned && i < lane->pins->len; i++) {
+    g_ptr_array_add(names, g_strdup(g_ptr_array_index(lane->pins, i)));
+  }
+  for (guint i = 0; !pinned && i < lane->runners->len; i++) {
+    const AinRunner *runner = g_ptr_array_index(lane->runners, i);
+    if (runner->ready && !g_ptr_array_find_with_equal_func(names, runner->device, g_str_equal, NULL)) {
+      g_ptr_array_add(names, g_strdup(runner->device));
+    }
+  }
+  g_ptr_array_add(names, NULL);
+  return (char **)g_ptr_array_free(names, FALSE);
+}
+
+const AinModel *ain_lane_model(const AinLane *lane) {
+  return lane->model;
+}
+
 void ain_lane_unload(AinLane *lane, const char *device, AinSchedulerDone done, gpointer data) {
   guint pin = find_pin(lane, device);
   if (pin != G_MAXUINT) {
@@ -288,7 +318,8 @@ static void count_end(AinLane *lane, const char *device, gboolean was_ready, con
 }
 
 void ain_lane_runner_ended(AinLane *lane, AinRunner *runner, gboolean was_ready, const GError *error) {
-  gboolean wanted = runner->leaving || lane->closed; /* by us */
+  /* By us; or the files of a dropped model went while it was being loaded. */
+  gboolean wanted = runner->leaving || ain_lane_is_over(lane) || (lane->closed && !was_ready);
   runner->leaving = TRUE; /* until its last job, one that is being filled, has come back */
   if (!wanted) {
     count_end(lane, runner->device, was_ready, error);
@@ -356,19 +387,60 @@ static gboolean waits_for_company(AinLane *lane) {
   return TRUE;
 }
 
-void ain_lane_dispatch(AinLane *lane) {
-  sweep(lane);
-  if (lane->closed) {
-    if (lane->runners->len == 0) {
-      lane_free(lane);
-    }
-    return;
-  }
+static void start_jobs(AinLane *lane) {
   AinRunner *runner = NULL;
   while (!g_queue_is_empty(&lane->queue) && !waits_for_company(lane)
          && (runner = pick_runner(lane)) != NULL) {
     ain_runner_start_job(runner);
   }
+}
+
+/* --- the end of a closed lane --- */
+
+static void end_drain(AinLane *lane) {
+  g_autoptr(GError) reason = g_steal_pointer(&lane->drain_reason);
+  ain_loop_timer_stop(g_steal_pointer(&lane->drain));
+  fail_queue(lane, reason);
+  for (guint i = 0; i < lane->runners->len; i++) {
+    ((AinRunner *)g_ptr_array_index(lane->runners, i))->leaving = TRUE;
+  }
+}
+
+static void drain_over(gpointer data) {
+  AinLane *lane = data;
+  lane->drain = NULL;
+  end_drain(lane);
+  ain_lane_dispatch(lane);
+}
+
+static guint count_serving(const AinLane *lane) {
+  guint count = 0;
+  for (guint i = 0; i < lane->runners->len; i++) {
+    count += !((const AinRunner *)g_ptr_array_index(lane->runners, i))->leaving;
+  }
+  return count;
+}
+
+static void dispatch_closed(AinLane *lane) {
+  if (lane->drain != NULL) {
+    start_jobs(lane);
+    if (g_queue_is_empty(&lane->queue) || count_serving(lane) == 0) {
+      end_drain(lane);
+      sweep(lane);
+    }
+  }
+  if (lane->runners->len == 0) {
+    lane_free(lane);
+  }
+}
+
+void ain_lane_dispatch(AinLane *lane) {
+  sweep(lane);
+  if (lane->closed) {
+    dispatch_closed(lane);
+    return;
+  }
+  start_jobs(lane);
   if (lane->pins->len > 0 || !g_queue_is_empty(&lane->queue)) {
     ensure_runners(lane);
   }
@@ -590,6 +662,8 @@ static void lane_free(AinLane *lane) {
   ain_loop_timer_stop(lane->orphans);
   ain_loop_timer_stop(lane->retry);
   ain_loop_timer_stop(lane->delay);
+  ain_loop_timer_stop(lane->drain);
+  g_clear_error(&lane->drain_reason);
   g_clear_error(&lane->load_error);
   g_ptr_array_unref(lane->runners);
   g_ptr_array_unref(lane->pins);
@@ -607,15 +681,19 @@ static void lane_free(AinLane *lane) {
 
 void ain_lane_close(AinLane *lane, gboolean now, const GError *reason) {
   lane->closed = TRUE;
-  fail_queue(lane, reason);
+  g_clear_error(&lane->drain_reason);
+  lane->drain_reason = g_error_copy(reason);
   tell_waiters(lane, NULL, FALSE, reason);
   tell_waiters(lane, NULL, TRUE, NULL);
-  for (guint i = 0; i < lane->runners->len; i++) {
-    AinRunner *runner = g_ptr_array_index(lane->runners, i);
-    runner->leaving = TRUE;
-    if (now) {
-      ain_runner_end(runner, reason);
-    }
+  ain_loop_timer_stop(g_steal_pointer(&lane->drain));
+  if (now) {
+    end_drain(lane);
+  } else {
+    gint64 until = ain_loop_now() + lane->context->config.drain_us;
+    lane->drain = ain_loop_timer(lane->context->loop, until, drain_over, lane);
+  }
+  for (guint i = 0; now && i < lane->runners->len; i++) {
+    ain_runner_end(g_ptr_array_index(lane->runners, i), reason);
   }
   ain_lane_dispatch(lane);
 }

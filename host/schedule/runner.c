@@ -75,7 +75,7 @@ static void job_requeue(Job *job) {
 /* One request that the model cannot stand must not fail those that happened to wait beside it. */
 static gboolean take_apart(Job *job, const GError *error) {
   if (!g_error_matches(error, AIN_ERROR, AIN_ERROR_MODEL_FAILED) || job->pieces->len < 2
-      || job->runner->lane->closed) {
+      || ain_lane_is_over(job->runner->lane)) {
     return FALSE;
   }
   for (guint i = 0; i < job->pieces->len; i++) {
@@ -153,7 +153,7 @@ static void job_done(AinSlot *slot, const AinJobResult *result, const GError *er
     replace_keeper(runner);
   } else if (ain_lane_failure(lane) != NULL) {
     job_fail(job, ain_lane_failure(lane)); /* the queue of a failed model is served no more */
-  } else if (g_error_matches(error, AIN_ERROR, AIN_ERROR_CANCELLED) && !lane->closed) {
+  } else if (g_error_matches(error, AIN_ERROR, AIN_ERROR_CANCELLED) && !ain_lane_is_over(lane)) {
     job_requeue(job);
   } else if (!take_apart(job, error)) {
     job_fail(job, error);

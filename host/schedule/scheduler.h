@@ -23,6 +23,7 @@ typedef struct {
   guint replicas;              /* workers of one model on one device, at most */
   gint64 max_batch_delay_us;   /* requests wait so long for company; 0 = never */
   guint64 max_array_bytes;     /* decoded input of one request */
+  gint64 drain_us;             /* so long a dropped or replaced model serves the requests it has */
 } AinSchedulerConfig;
 
 typedef struct AinScheduler AinScheduler;
@@ -53,7 +54,12 @@ guint ain_scheduler_loaded(AinScheduler *scheduler, AinModel *model, const char 
 /* Why the model is out of service after crashing again and again, or NULL. Borrowed. */
 const GError *ain_scheduler_failure(AinScheduler *scheduler, AinModel *model);
 
-/* The model is no longer served: queued requests are answered MODEL_NOT_FOUND, the one running may end. */
+/* Loads the model on the devices where one of its id is loaded, or was until a minute ago, before it takes
+ * the place of that. done, perhaps from within, when it is loaded there or cannot be. */
+void ain_scheduler_warm(AinScheduler *scheduler, AinModel *model, void (*done)(gpointer data), gpointer data);
+
+/* The model is no longer served: it gets no new requests; those it has are served within drain_us, or
+ * answered MODEL_NOT_FOUND. */
 void ain_scheduler_retire(AinScheduler *scheduler, AinModel *model);
 
 /* Proves models for the registry in workers of their own. */

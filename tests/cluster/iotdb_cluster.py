@@ -445,10 +445,12 @@ class Cluster:
 
     # SQL. A session per call: nothing has to be kept or closed, and a call costs some milliseconds only.
 
-    def query(self, statement: str, *, table: bool = False, database: str | None = None) -> Rows:
-        """Runs a statement that returns rows (in the table dialect when `table`)."""
+    def query(
+        self, statement: str, *, table: bool = False, database: str | None = None, timeout_s: float = 0
+    ) -> Rows:
+        """Runs a statement that returns rows (in the table dialect when `table`); 0: the cluster's own time limit."""
         with self._session(table, database) as session, _sql_errors():
-            data = session.execute_query_statement(statement)
+            data = session.execute_query_statement(statement, timeout=int(timeout_s * 1000))
             try:
                 frame = data.todf()
             finally:
