@@ -128,7 +128,8 @@ def test_dropped_and_created_again(start_node: Start, models: Path) -> None:
     creating = [(asked + 0.05, created) for _, asked, created in edges]
     stray = [sent for sent, _ in load.refusals if any(since <= sent <= until for since, until in creating)]
     assert not stray, "a request was refused while the model was being created"
-    assert [one for one in load.answers if any(since <= one.sent <= until for since, until in creating)]
+    waited = [one for one in load.answers if any(one.sent < until - 0.05 < one.came for _, until in creating)]
+    assert waited, "no request waited for the model"
 
 
 def test_new_model_is_loaded_before_it_is_there(start_node: Start, models: Path) -> None:
