@@ -117,6 +117,9 @@ AinTask *ain_task_new(AinModel *model, AinCall *call, guint64 max_array_bytes, G
     ain_task_free(task);
     return NULL;
   }
+  if (!ain_model_is_flexible(model) && ain_options_accelerate(request)) {
+    task->options = g_strdup(AIN_OPTIONS_ACCELERATE);
+  }
   if (request->method != AIN_METHOD_INFERENCE) {
     take_latest_rows(task);
   }

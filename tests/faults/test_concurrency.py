@@ -193,7 +193,8 @@ def test_every_answer_belongs_to_its_request(start_node: Start, models: Path, ta
     beats = sorted(beat.took for beat in node.beats(since))
     print(
         f"\n{SECONDS:.0f} s: {sum(tally.right.values())} right answers {dict(tally.right)}, excuses "
-        f"{dict(tally.excused)}, {tally.left} left, {tally.kills} kills, {tally.reloads} reloads; heartbeats: {len(beats)}, slowest {beats[-1] * 1e3:.0f} ms; "
+        f"{dict(tally.excused)}, {tally.left} left, {tally.kills} kills, "
+        f"{tally.reloads} reloads; heartbeats: {len(beats)}, slowest {beats[-1] * 1e3:.0f} ms; "
         f"host {early} -> {late} KiB"
     )
     assert not tally.wrong, tally.wrong[0]

@@ -218,3 +218,21 @@ def test_batch_companions_do_not_pay(node: Node, caller: Caller, make: Make, nam
                     caller.answer()
             else:
                 assert np.array_equal(caller.answer()[0], series(index))
+
+
+@pytest.mark.parametrize("name", ["lstm", "dlinear", "keeps_state", "writes_input"])
+def test_acceleration(start_node: Start, models: Path, name: str) -> None:
+    """acceleration=true in the query: the same answers, and one line in the log that says what came of it."""
+    node = start_node()
+    with node.call() as caller:
+        caller.register("plain", (models / name).as_uri())
+        caller.register("fast", (models / name).as_uri())
+        for seed in range(5):
+            values = series(seed) / 100
+            plain = caller.infer("plain", values)
+            fast = caller.infer("fast", values, inferenceAttributes={"acceleration": "true"})
+            assert np.allclose(fast, plain, rtol=1e-4, atol=1e-4)
+        wait_until(lambda: "acceleration=true" in node.log(), 5, "the log says so")
+    node.stop()
+    assert node.log().count("model fast: acceleration=true") == 1
+    assert "model plain: acceleration=true" not in node.log()
