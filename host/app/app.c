@@ -281,6 +281,11 @@ static gboolean listen_for_calls(App *app, GError **error) {
   return TRUE;
 }
 
+static char *environment_state(gpointer data) {
+  const App *app = data;
+  return ain_env_state(app->interpreter);
+}
+
 static gboolean start_runtime(App *app, GError **error) {
   g_autofree char *lib_dir = g_build_filename(app->config->home, "lib", NULL);
   app->work_dir = g_build_filename(app->config->system_dir, "workers", NULL);
@@ -296,6 +301,8 @@ static gboolean start_runtime(App *app, GError **error) {
     .prototype_idle_us = app->config->prototype_idle_s * G_USEC_PER_SEC,
     .sandbox = g_str_equal(app->config->worker_sandbox, "on"),
     .read_paths = app->config->worker_read_paths,
+    .environment = environment_state,
+    .environment_data = app,
   };
   app->runtime = ain_runtime_new(app->loop, &config, error);
   if (app->runtime == NULL) {

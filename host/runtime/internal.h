@@ -14,6 +14,7 @@ struct AinRuntime {
   GPtrArray *reapers;      /* killed processes whose end is not yet collected */
   guint64 next_id;         /* of jobs and fork requests */
   AinPrototype *prototype; /* NULL in spawn mode */
+  GPtrArray *retired;      /* AinPrototype: of an environment that has changed, with workers yet */
 };
 
 /* --- prototype.c --- */
@@ -25,10 +26,19 @@ guint ain_prototype_cuda_devices(const AinPrototype *prototype);
 /* Asks for a worker; the answer reaches ain_worker_born() or ain_worker_unborn(). */
 gboolean ain_prototype_fork(AinPrototype *prototype, AinWorker *worker, guint64 request,
                             const AinProcessFds *fds, GError **error);
+/* FALSE when the Python environment is another one now than the one it has imported. */
+gboolean ain_prototype_is_current(const AinPrototype *prototype);
+/* It forks no more, and leaves runtime->retired when its last worker has gone. */
+void ain_prototype_retire(AinPrototype *prototype);
 /* The worker is being freed: forget its request. */
 void ain_prototype_forget(AinPrototype *prototype, AinWorker *worker);
 
 /* --- runtime.c --- */
+/* The prototype to fork the next worker from: a new one when the environment has changed. NULL in spawn mode.
+ */
+AinPrototype *ain_runtime_prototype(AinRuntime *runtime);
+/* The worker is being freed. */
+void ain_runtime_forget(AinRuntime *runtime, AinWorker *worker);
 /* A killed child of ours: its end is collected when the kernel is done with it, not waited for. Takes pidfd.
  */
 void ain_runtime_reap_later(AinRuntime *runtime, pid_t pid, int pidfd);

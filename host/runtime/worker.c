@@ -415,7 +415,7 @@ static gboolean spawn(AinWorker *worker, GError **error) {
 static gboolean fork_from_prototype(AinWorker *worker, GError **error) {
   g_auto(AinProcessFds) fds = AIN_PROCESS_FDS_INIT;
   return create_channel(worker, &fds, error)
-         && ain_prototype_fork(worker->runtime->prototype, worker, worker->runtime->next_id++, &fds, error);
+         && ain_prototype_fork(ain_runtime_prototype(worker->runtime), worker, worker->runtime->next_id++, &fds, error);
 }
 
 void ain_worker_born(AinWorker *worker, pid_t pid, int pidfd) {
@@ -470,9 +470,7 @@ void ain_worker_free(AinWorker *worker) {
   worker->phase = PHASE_ENDED;
   ain_loop_timer_stop(worker->timer);
   kill_process(worker);
-  if (worker->runtime->prototype != NULL) {
-    ain_prototype_forget(worker->runtime->prototype, worker);
-  }
+  ain_runtime_forget(worker->runtime, worker);
   g_autoptr(GError) cancelled =
       g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "model [%s] was unloaded while it ran", worker->spec.name);
   fail_jobs(worker, worker->end != NULL ? worker->end : cancelled);

@@ -84,8 +84,9 @@ def start_node(
     """start_node(AIN_KEY="value", ...) makes and starts a node of the test's own; stopped and checked afterwards."""
     nodes: list[Node] = []
 
-    def start(descriptors: int | None = None, **settings: str) -> Node:
-        made = new_node(tmp_path / str(len(nodes)), build_dir, model_python, bindings, services, **settings)
+    def start(descriptors: int | None = None, python: str | None = None, **settings: str) -> Node:
+        python = python or model_python
+        made = new_node(tmp_path / str(len(nodes)), build_dir, python, bindings, services, **settings)
         nodes.append(made)
         return made.start(descriptors=descriptors)
 
