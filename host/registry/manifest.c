@@ -12,6 +12,7 @@
 #define DIGEST_CHARACTERS 64
 
 #define MAX_BATCH 1024
+#define MAX_THREADS 99
 
 /* Kept apart from ain_dtype_name(): what is on disk must not change with what is printed. */
 static const char *const DTYPE_NAMES[AIN_DTYPE_COUNT] = {
@@ -36,10 +37,11 @@ gboolean ain_manifest_write(const AinManifest *manifest, const char *directory, 
   g_autofree char *uri = g_strescape(manifest->uri != NULL ? manifest->uri : "", NULL);
   g_autofree char *text = g_strdup_printf(
       "# Written by the AINode when it proved this model; without it the model is proven again.\n"
-      "format=1\ndigest=%s\ndtype=%s\nmax_batch=%u\nwrites_input=%d\ngeneration=%" G_GUINT64_FORMAT
+      "format=1\ndigest=%s\ndtype=%s\nmax_batch=%u\nthreads=%u\nwrites_input=%d\ngeneration=%" G_GUINT64_FORMAT
       "\nregistered=%" G_GINT64_FORMAT "\nmodel_size=%" G_GINT64_FORMAT "\nmodel_modified=%" G_GINT64_FORMAT
       "\nconfig_size=%" G_GINT64_FORMAT "\nconfig_modified=%" G_GINT64_FORMAT "\nuri=%s\n",
       manifest->digest, DTYPE_NAMES[manifest->dtype], MAX(manifest->max_batch, 1U),
+      manifest->threads,
       manifest->writes_input ? 1 : 0, manifest->generation, manifest->registered, manifest->model.size,
       manifest->model.modified, manifest->config.size, manifest->config.modified, uri);
   return ain_file_replace(path, text, strlen(text), 0666, error);
@@ -75,6 +77,7 @@ static gboolean read_dtype(char *const *lines, AinDType *dtype) {
 static gboolean parse(AinManifest *manifest, char *const *lines) {
   gint64 format = 0;
   gint64 max_batch = 0;
+  gint64 threads = 0;
   gint64 writes_input = 0;
   gint64 generation = 0;
   const char *digest = value_of(lines, "digest");
@@ -90,7 +93,9 @@ static gboolean parse(AinManifest *manifest, char *const *lines) {
       || !read_number(lines, "config_modified", &manifest->config.modified)) {
     return FALSE;
   }
+  (void)read_number(lines, "threads", &threads); /* older files do not say */
   manifest->max_batch = (guint)max_batch;
+  manifest->threads = (guint)CLAMP(threads, 0, MAX_THREADS);
   manifest->writes_input = writes_input != 0;
   manifest->generation = (guint64)generation;
   manifest->digest = g_strdup(digest);

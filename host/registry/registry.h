@@ -41,7 +41,7 @@ typedef struct AinModel {
   guint8 *output_types;   /* AinTsType, output_shape[1] of them */
   AinDType dtype;         /* element type the model is run with; chosen by the prover */
   guint max_batch;        /* samples that may run together; 1 = never batch; set by the prover */
-  guint threads;          /* of the framework; 0 = one. Set by the prover, for large models */
+  guint threads;          /* of the framework; 0 = one. Set by the prover */
   gboolean writes_input;  /* the model writes into its input: give it a private copy */
   /* FALSE: taken over from an official AINode and never run by us. dtype is then float32 and writes_input
    * TRUE, as that node ran it, which is right without a proof; ain_registry_prove() finds out the rest. */
@@ -60,8 +60,8 @@ AinModel *ain_model_ref(AinModel *model);
 void ain_model_unref(AinModel *model);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AinModel, ain_model_unref)
 
-/* Loads and runs a staged model once, from model->directory. Sets model->dtype, model->max_batch and
- * model->writes_input before done; calls done exactly once on the loop thread (perhaps before prove()
+/* Loads and runs a staged model once, from model->directory. Sets model->dtype, model->max_batch,
+ * model->threads and model->writes_input before done; calls done exactly once on the loop thread (perhaps before prove()
  * returns, perhaps after the registry is freed), error NULL on success (the callee does not free it). At most
  * AIN_REGISTRY_JOBS proofs run at once.
  */

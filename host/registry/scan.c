@@ -40,6 +40,7 @@ static void apply_manifest(AinEntry *entry, AinModel *model, const AinSourceStam
   model->generation = manifest.generation;
   model->dtype = manifest.dtype;
   model->max_batch = manifest.max_batch;
+  model->threads = manifest.threads;
   model->writes_input = manifest.writes_input;
   model->digest = g_steal_pointer(&manifest.digest);
   model->proven = TRUE;

@@ -515,6 +515,7 @@ static gboolean write_manifest(const AinStage *stage, const char *directory, GEr
     .uri = stage->uri,
     .dtype = model->dtype,
     .max_batch = model->max_batch,
+    .threads = model->threads,
     .writes_input = model->writes_input,
     .generation = model->generation,
     .registered = stage->registered,

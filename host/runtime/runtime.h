@@ -59,7 +59,7 @@ typedef struct {
 
 typedef struct {
   /* The model is loaded; findings is the proof's text
-   * ("dtype=float32 batch=32"), "" without a proof. Borrowed. At most once. */
+   * ("dtype=float32 batch=32 threads=1"), "" without a proof. Borrowed. At most once. */
   void (*loaded)(AinWorker *worker, const char *findings, gpointer data);
   /* The worker could not load or has died; its unfinished jobs were completed with the same error before.
    * Exactly once unless freed first; nothing else follows, and the owner calls ain_worker_free(). Errors:

@@ -64,6 +64,7 @@ class Model:
     call: Handler
     session: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
     findings: str = ""  # of the proof, where loading was all there is to prove
+    set_threads: Optional[Callable[[int], Any]] = None  # of the framework, where it computes on the processors
 
 
 def as_batch(result: np.ndarray, batch: int) -> np.ndarray:

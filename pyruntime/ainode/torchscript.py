@@ -113,4 +113,7 @@ def load(spec: Spec) -> Model:
     def session() -> contextlib.AbstractContextManager[Any]:
         return torch.inference_mode()
 
-    return Model(call if device.type == "cpu" else call_on_device, session)
+    if device.type != "cpu":
+        return Model(call_on_device, session)
+    torch.set_num_threads(max(spec.threads, 1))
+    return Model(call, session, set_threads=torch.set_num_threads)

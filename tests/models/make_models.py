@@ -274,6 +274,14 @@ class Works(nn.Module):
         return x + big.sum() * 0.0
 
 
+class Wide(nn.Module):
+    """Enough work for each element that several threads share it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        big = torch.linspace(0.0, 1.0, 400000) * x.sum()
+        return x + torch.sin(big).mean()
+
+
 class EatsMemory(nn.Module):
     """Fills memory in steps of 64 MB, up to 16 GB."""
 
@@ -345,6 +353,7 @@ RECIPES: dict[str, Recipe] = {
     "works": Recipe(Works),
     "never_returns_one_column": Recipe(NeverReturns, (ROWS, 1), (ROWS, 1)),
     "works_one_column": Recipe(Works, (ROWS, 1), (ROWS, 1)),
+    "wide": Recipe(Wide),
     "eats_memory": Recipe(EatsMemory),
     "always_raises": Recipe(AlwaysRaises, has_sample=False),
     "two_answers": Recipe(TwoAnswers, has_sample=False),
