@@ -301,6 +301,7 @@ static gboolean start_runtime(App *app, GError **error) {
     .prototype_idle_us = app->config->prototype_idle_s * G_USEC_PER_SEC,
     .sandbox = g_str_equal(app->config->worker_sandbox, "on"),
     .read_paths = app->config->worker_read_paths,
+    .sandbox_off = app->config->worker_sandbox_off_models,
     .environment = environment_state,
     .environment_data = app,
   };

@@ -53,7 +53,8 @@ typedef struct {
   gint64 prototype_idle_s;   /* 0 = it stays */
   char *worker_sandbox;      /* "on" or "off" */
   char *worker_read_paths;   /* separated by ':', or "" */
-  char *worker_start_method; /* "fork" or "spawn" */
+  char *worker_sandbox_off_models; /* ids separated by ',', or "" */
+  char *worker_start_method;       /* "fork" or "spawn" */
   struct AinOrigin *origins; /* private: where each value came from; NULL in a struct made by hand */
 } AinConfig;
 

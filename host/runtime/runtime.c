@@ -98,6 +98,7 @@ AinRuntime *ain_runtime_new(AinLoop *loop, const AinRuntimeConfig *config, GErro
     .prototype_idle_us = config->prototype_idle_us,
     .sandbox = config->sandbox,
     .read_paths = g_strdup(config->read_paths),
+    .sandbox_off = g_strdup(config->sandbox_off),
     .environment = config->environment,
     .environment_data = config->environment_data,
   };
@@ -174,5 +175,6 @@ void ain_runtime_free(AinRuntime *runtime) {
   g_free((char *)runtime->config.python);
   g_free((char *)runtime->config.libpython);
   g_free((char *)runtime->config.read_paths);
+  g_free((char *)runtime->config.sandbox_off);
   g_free(runtime);
 }

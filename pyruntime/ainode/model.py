@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import re
+import sys
 import traceback
 from typing import Any, Callable, Optional
 
@@ -104,9 +105,8 @@ def describe(error: BaseException) -> str:
     if causes:
         text = causes[-1]
     text = " ".join(text.split())
-    if isinstance(error, PermissionError) or "Operation not permitted" in text:
-        from ainode import sandbox
-
+    sandbox = sys.modules.get("ainode.sandbox")  # not loaded: not entered
+    if sandbox is not None and sandbox.is_denial(error):
         text = f"{text} ({sandbox.HINT})"
     if len(text) > _ERROR_TEXT_MAX:
         text = text[:_ERROR_TEXT_MAX] + "..."

@@ -236,3 +236,31 @@ def test_acceleration(start_node: Start, models: Path, name: str) -> None:
     node.stop()
     assert node.log().count("model fast: acceleration=true") == 1
     assert "model plain: acceleration=true" not in node.log()
+
+
+def test_sandbox_and_the_models_let_out(start_node: Start, models: Path) -> None:
+    """A denial reaches the author with a hint; the operator can name models that may do all."""
+    node = start_node(AIN_WORKER_SANDBOX_OFF_MODELS=" trusted , other")
+    with node.call() as caller:
+        for name in ("trusted", "stranger"):
+            caller.register(name, (models / "reads_file").as_uri())
+            check_alive(caller, name)
+        assert np.all(caller.infer("trusted", harmful()) == ord("r"))  # of root
+        confined = "no Landlock" not in node.log()
+        if confined:
+            refused = refusal(caller, "stranger", harmful())
+            for part in ("/etc/passwd", "the sandbox of the AINode forbids it", "ain_worker_sandbox_off_models"):
+                assert part in refused.message, refused
+        else:
+            assert np.all(caller.infer("stranger", harmful()) == ord("r"))
+        assert "model trusted runs without the sandbox" in node.log()
+        assert "model stranger runs without the sandbox" not in node.log()
+
+
+def test_open_node_does_not_blame_the_sandbox(start_node: Start, models: Path) -> None:
+    """Without a sandbox, nothing is said to be forbidden by it."""
+    node = start_node(AIN_WORKER_SANDBOX="off")
+    with node.call() as caller:
+        caller.register("reader", (models / "reads_file").as_uri())
+        assert np.all(caller.infer("reader", harmful()) == ord("r"))
+        assert "sandbox" not in node.log().replace("AIN_WORKER_SANDBOX", "").replace("ain_worker_sandbox", "")

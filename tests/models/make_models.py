@@ -282,6 +282,15 @@ class Wide(nn.Module):
         return x + torch.sin(big).mean()
 
 
+class ReadsFile(nn.Module):
+    """Answers the first byte of a file that is not its own when it sees a value above 1e6."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if float(x.max()) > 1e6:
+            x = x * 0.0 + torch.from_file("/etc/passwd", False, 1, dtype=torch.uint8).to(torch.float32)
+        return x + 0.0
+
+
 class EatsMemory(nn.Module):
     """Fills memory in steps of 64 MB, up to 16 GB."""
 
@@ -354,6 +363,7 @@ RECIPES: dict[str, Recipe] = {
     "never_returns_one_column": Recipe(NeverReturns, (ROWS, 1), (ROWS, 1)),
     "works_one_column": Recipe(Works, (ROWS, 1), (ROWS, 1)),
     "wide": Recipe(Wide),
+    "reads_file": Recipe(ReadsFile),
     "eats_memory": Recipe(EatsMemory),
     "always_raises": Recipe(AlwaysRaises, has_sample=False),
     "two_answers": Recipe(TwoAnswers, has_sample=False),
