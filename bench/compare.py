@@ -13,6 +13,7 @@ import contextlib
 import datetime
 import json
 import os
+import shutil
 import signal
 import socket
 import statistics
@@ -81,6 +82,13 @@ def processor_times() -> tuple[int, int]:
     """Idle and all time of the machine's processors, in ticks."""
     fields = [int(field) for field in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
     return fields[3] + fields[4], sum(fields)
+
+
+def find_libpython(python: str) -> str:
+    """The shared library of an interpreter, "-" where it has none."""
+    code = ("import os, sysconfig; v = sysconfig.get_config_var; p = os.path.join(v('LIBDIR'), v('INSTSONAME')); "
+            "print(p if '.so' in p and os.path.exists(p) else '-')")  # fmt: skip
+    return subprocess.check_output([python, "-c", code], text=True).strip()
 
 
 # --- what both nodes are asked
@@ -160,6 +168,21 @@ def measure_unbatched(bench: Bench, node: Node) -> None:
     bench.note("unbatched 16 clients /s", found["per_second"])
     measure_lstm(bench, node, "unbatched")
     node.stop()
+
+
+def measure_identity(bench: Bench) -> None:
+    """Host to worker and back with a model that answers its input, without RPC."""
+    lib = bench.home / "identity"
+    if not lib.exists():
+        (lib / "pyruntime").mkdir(parents=True)
+        for name in ("ainode-runtime", "_ainode.abi3.so"):
+            shutil.copy2(bench.build / "lib" / name, lib / name)
+        shutil.copytree(ROOT / "bench" / "identity" / "ainode", lib / "pyruntime" / "ainode")
+    bench.settle()
+    command = [str(bench.program("bench_identity")), str(lib), bench.python, find_libpython(bench.python), "300000"]
+    found = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    bench.note("identity p50", found["p50_us"])
+    bench.note("identity p99", found["p99_us"])
 
 
 def measure_floor(bench: Bench) -> None:
@@ -325,6 +348,7 @@ def speed_rows(table: Table, f: Figures) -> None:
     table.limit("added to the forward's p50, p99", added(f, "ours 1 clients p99", 0, "p50"), 150, "µs")
     for gap in GAPS_MS:
         table.limit(f"added with gaps of {gap} ms, p50", added(f, f"ours gap {gap} p50", gap, "p50"), 150, "µs")
+    table.limit("host → worker → host, model that answers its input, p50", f["identity p50"], 5, "µs", 2)
     for clients in CLIENTS[:-1]:
         name = f"{clients} clients /s"
         ratios = quotient(f[f"ours {name}"], f[f"official {name}"])
@@ -417,7 +441,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--wait", type=float, default=10, help="seconds to wait for a quiet machine before a figure")
     parser.add_argument("--kills", type=int, default=8)
     parser.add_argument("--growth-calls", type=int, default=1_000_000)
-    parser.add_argument("--idle-connections", type=int, default=2000)
+    parser.add_argument("--idle-connections", type=int, default=10_000)
     parser.add_argument("--out", type=Path, help="file for the table; default: stdout")
     options = parser.parse_args()
     if options.python is None:
@@ -430,6 +454,7 @@ def parse_options() -> argparse.Namespace:
 def one_round(bench: Bench, ours: Node, official: Node | None) -> None:
     """The forward, ours, ours with batching off, the official one: never two at once."""
     measure_forward(bench)
+    measure_identity(bench)
     measure_floor(bench)
     measure_node(bench, ours)
     measure_gaps(bench, ours)

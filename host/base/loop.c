@@ -12,10 +12,14 @@
 #include <time.h>
 #include <unistd.h>
 
-/* How long the loop yields for an expected answer before it sleeps (shared/reference: pipeline figures say
- * 200 us halves the latency of one client and costs nothing under load, since the processor is given away).
+/* How long the loop yields at most for an expected answer before it sleeps; the pollers say how long it pays.
+ * Yielding halves the latency of one client and costs nothing under load, since the processor is given away.
  */
-#define YIELD_US 200
+#define YIELD_US 2200
+/* A round of yields that took so long went to a process that computes: we do without yielding for a while,
+ * since a sleeper is woken sooner than such a process gives the processor back. */
+#define CROWDED_US 1000
+#define CROWDED_PAUSE_US 50000
 /* Rounds of yielding between two looks at the descriptors. */
 #define YIELDS_PER_POLL 4
 #define EVENTS_PER_ROUND 64
@@ -66,6 +70,7 @@ struct AinLoop {
   GSequence *timers;
   GPtrArray *dead_watches;
   GArray *pollers;
+  gint64 no_yield_until;
   guint n_helpers;
   pthread_t *helpers;
 };
@@ -385,8 +390,10 @@ static int wait_now(AinLoop *loop, struct epoll_event *events) {
 /* Yields for up to YIELD_US while an answer is expected. Returns events seen, or -1 when a poller did work.
  */
 static int wait_yielding(AinLoop *loop, struct epoll_event *events) {
-  gint64 until = ain_loop_now() + YIELD_US;
+  gint64 now = ain_loop_now();
+  gint64 until = now + YIELD_US;
   do {
+    gint64 begun = now;
     for (int i = 0; i < YIELDS_PER_POLL; i++) {
       for (int pause = 0; pause < 16; pause++) {
         cpu_relax();
@@ -400,7 +407,12 @@ static int wait_yielding(AinLoop *loop, struct epoll_event *events) {
     if (count > 0) {
       return count;
     }
-  } while (ain_loop_now() < until && any_hot(loop));
+    now = ain_loop_now();
+    if (now - begun > CROWDED_US) {
+      loop->no_yield_until = now + CROWDED_PAUSE_US;
+      return run_pollers(loop) ? -1 : 0;
+    }
+  } while (now < until && any_hot(loop));
   return 0;
 }
 
@@ -409,7 +421,7 @@ static int wait_events(AinLoop *loop, struct epoll_event *events) {
   if (count != 0 || run_pollers(loop)) {
     return MAX(count, 0);
   }
-  if (any_hot(loop)) {
+  if (any_hot(loop) && ain_loop_now() >= loop->no_yield_until) {
     count = wait_yielding(loop, events);
     if (count != 0) {
       return MAX(count, 0);

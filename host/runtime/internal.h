@@ -49,5 +49,7 @@ void ain_worker_unborn(AinWorker *worker, const GError *reason); /* NULL reason:
 void ain_worker_reaped(AinWorker *worker, int wait_status);
 void ain_worker_orphaned(AinWorker *worker, const GError *reason); /* its prototype died */
 gboolean ain_worker_poll(AinWorker *worker); /* takes results; TRUE when there were some */
+gboolean ain_worker_hot(
+    const AinWorker *worker); /* TRUE while its answer is expected within about a millisecond */
 gboolean ain_worker_arm(AinWorker *worker);
 void ain_worker_disarm(AinWorker *worker);

@@ -21,10 +21,14 @@ static gboolean poll_workers(gpointer data) {
   return did;
 }
 
-/* Waiting by yielding pays while one answer is expected; with more in flight the loop has other work. */
 static gboolean workers_hot(gpointer data) {
   const AinRuntime *runtime = data;
-  return runtime->busy->len > 0;
+  for (guint i = 0; i < runtime->busy->len; i++) {
+    if (ain_worker_hot(g_ptr_array_index(runtime->busy, i))) {
+      return TRUE;
+    }
+  }
+  return FALSE;
 }
 
 static gboolean arm_workers(gpointer data) {

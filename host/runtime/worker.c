@@ -18,6 +18,10 @@
 #define LOAD_TIMEOUT_US (G_GINT64_CONSTANT(300) * G_USEC_PER_SEC)
 #define SLOT_MIN_BYTES (G_GUINT64_CONSTANT(64) * 1024)
 #define SLOT_MAX_BYTES (G_GUINT64_CONSTANT(64) * 1024 * 1024)
+/* The host awaits by yielding the answers of models that usually take less than this, and not much longer
+ * than they usually take; for others it sleeps. */
+#define HOT_MAX_US 1000
+#define HOT_MARGIN_US 100
 /* How long a worker yields before it sleeps; the host's own wait is in base/loop.c. */
 #define WORKER_SPIN_US 200
 
@@ -59,6 +63,8 @@ struct AinWorker {
   guint32 tail;
   AinSlot *slots[AIN_SLOTS]; /* taken ones */
   guint n_unanswered;
+  gint64 waiting_since; /* the running job was given, or the one before it answered */
+  gint64 usual_us;      /* how long a job took of late */
   PassedResult passed[AIN_SLOTS];
   pid_t pid; /* 0 before birth */
   gboolean spawned;
@@ -619,6 +625,7 @@ void ain_slot_submit(AinSlot *slot, AinJobDone done, gpointer data) {
   slot->sequence = worker->head;
   if (worker->n_unanswered++ == 0) {
     g_ptr_array_add(worker->runtime->busy, worker);
+    worker->waiting_since = ain_loop_now();
   }
   worker->host->jobs[worker->head % AIN_RING] = slot->job;
   worker->head++;
@@ -733,6 +740,18 @@ static gboolean take_result(AinWorker *worker, const AinResult *result) {
   return TRUE;
 }
 
+/* A running average over about four jobs. */
+static void note_duration(AinWorker *worker) {
+  gint64 now = ain_loop_now();
+  worker->usual_us += (now - worker->waiting_since - worker->usual_us) / 4;
+  worker->waiting_since = now;
+}
+
+gboolean ain_worker_hot(const AinWorker *worker) {
+  return worker->usual_us < HOT_MAX_US
+         && ain_loop_now() - worker->waiting_since < 2 * worker->usual_us + HOT_MARGIN_US;
+}
+
 gboolean ain_worker_poll(AinWorker *worker) {
   gboolean did = FALSE;
   /* `complete` may make the owner submit the next job, but never frees the worker from inside a job's done.
@@ -750,6 +769,7 @@ gboolean ain_worker_poll(AinWorker *worker) {
         worker->page->results[worker->tail % AIN_RING]; /* a copy: the worker may scribble on it */
     worker->tail++;
     did = TRUE;
+    note_duration(worker);
     if (!take_result(worker, &result)) {
       break;
     }

@@ -36,6 +36,8 @@ bool ain_channel_open(AinChannel *channel, char *reason, size_t reason_size) {
   channel->host = request;
   channel->worker = reply;
   channel->taken = 0;
+  channel->patience = 0;
+  channel->no_yield_until_us = 0;
   if (channel->host->magic != AIN_ABI_MAGIC || channel->host->version != AIN_ABI_VERSION) {
     snprintf(reason, reason_size,
              "the host speaks channel version %u, this runtime version %u: mixed installation",
@@ -72,9 +74,21 @@ static bool must_stop(const AinChannel *channel) {
   return atomic_load_explicit(&channel->host->stop, memory_order_relaxed) != 0;
 }
 
-static bool yield_for_job(const AinChannel *channel) {
-  int64_t until = now_us() + channel->host->spin_us;
+/* Few jobs that come far apart must not end the yielding of a busy model, nor two close ones begin it for
+ * good. */
+#define PATIENCE_MAX 3
+#define PATIENCE_YIELD 2
+
+/* One round of yields that takes so long went to a process that computes; a sleeper is woken sooner than such
+ * a process gives the processor back. */
+#define CROWDED_US 1000
+#define CROWDED_PAUSE_US 50000
+
+static bool yield_for_job(AinChannel *channel) {
+  int64_t now = now_us();
+  int64_t until = now + channel->host->spin_us;
   do {
+    int64_t begun = now;
     for (int round = 0; round < 8; round++) {
       for (int pause = 0; pause < 16; pause++) {
         relax();
@@ -84,8 +98,16 @@ static bool yield_for_job(const AinChannel *channel) {
       }
       sched_yield();
     }
-  } while (now_us() < until);
-  return false;
+    now = now_us();
+    if (now - begun > CROWDED_US) {
+      channel->no_yield_until_us = now + CROWDED_PAUSE_US;
+    }
+  } while (now < until);
+  return job_waits(channel);
+}
+
+static bool may_yield(const AinChannel *channel) {
+  return channel->patience >= PATIENCE_YIELD && now_us() >= channel->no_yield_until_us;
 }
 
 /* Sleeps until the host wakes us, a control message waits or the host is gone. */
@@ -110,15 +132,33 @@ static bool sleep_for_job(AinChannel *channel, bool *control_ready) {
   return true;
 }
 
+static void learn_gap(AinChannel *channel, bool was_soon) {
+  if (was_soon && channel->patience < PATIENCE_MAX) {
+    channel->patience++;
+  } else if (!was_soon && channel->patience > 0) {
+    channel->patience--;
+  }
+}
+
+/* Sleeps until there is a job or something else to do; false: the host is gone. */
+static bool sleep_until_ready(AinChannel *channel, bool *control_ready) {
+  int64_t soon = now_us() + channel->host->spin_us;
+  bool alive = true;
+  while (alive && !*control_ready && !job_waits(channel) && !must_stop(channel)) {
+    alive = sleep_for_job(channel, control_ready);
+  }
+  learn_gap(channel, now_us() < soon);
+  return alive;
+}
+
 bool ain_channel_next(AinChannel *channel, AinJob *job, bool *control_ready, AinChannelHook blocking_begin,
                       AinChannelHook blocking_end, void *data) {
   *control_ready = false;
-  if (!job_waits(channel) && !yield_for_job(channel)) {
-    bool alive = true;
+  if (job_waits(channel) || (may_yield(channel) && yield_for_job(channel))) {
+    learn_gap(channel, true);
+  } else {
     blocking_begin(data);
-    while (alive && !*control_ready && !job_waits(channel) && !must_stop(channel)) {
-      alive = sleep_for_job(channel, control_ready);
-    }
+    bool alive = sleep_until_ready(channel, control_ready);
     blocking_end(data);
     if (!alive || *control_ready) {
       return false;

@@ -12,14 +12,18 @@ typedef struct {
   const uint8_t *request; /* start of the request mapping */
   uint8_t *reply;
   uint32_t taken; /* jobs taken so far */
+  int patience;   /* 0..3, from how soon the last jobs came: whether waiting by yielding pays */
+  int64_t
+      no_yield_until_us; /* the processor is wanted by others: yielding would hand it over for milliseconds */
 } AinChannel;
 
 /* Maps the memory of AIN_FD_REQUEST and AIN_FD_REPLY. On failure returns false and writes one sentence. */
 bool ain_channel_open(AinChannel *channel, char *reason, size_t reason_size);
 
-/* The next job, waiting by yielding for host->spin_us and then asleep. blocking_begin/end surround the sleep
- * (they release and retake the GIL); both get `data`. Returns false when the host asked to stop or is gone,
- * or when *control_ready was set because a control message waits. */
+/* The next job. While jobs come close together it is awaited by yielding for host->spin_us before the sleep;
+ * where they come far apart we sleep at once, which leaves the processor to whoever takes the answer.
+ * blocking_begin/end surround the sleep (they release and retake the GIL); both get `data`. Returns false
+ * when the host asked to stop or is gone, or when *control_ready was set because a control message waits. */
 typedef void (*AinChannelHook)(void *data);
 bool ain_channel_next(AinChannel *channel, AinJob *job, bool *control_ready, AinChannelHook blocking_begin,
                       AinChannelHook blocking_end, void *data);

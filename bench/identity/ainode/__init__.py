@@ -1,0 +1,1 @@
+"""Stands in for pyruntime/ainode in bench_identity: the smallest worker that Python can be."""
