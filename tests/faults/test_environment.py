@@ -6,26 +6,9 @@ import subprocess
 import time
 from pathlib import Path
 
-import pytest
 from node import Node, Start
 from processes import wait_until
 from values import check_alive
-
-ASK = "import sysconfig; print(sysconfig.get_path('purelib'))"
-
-
-@pytest.fixture
-def environment(model_python: str, tmp_path: Path) -> tuple[str, Path]:
-    """A venv of the test's own that sees the packages of the interpreter under test: its python and site-packages."""
-    venv = tmp_path / "an environment"
-    subprocess.run([model_python, "-m", "venv", "--system-site-packages", "--without-pip", str(venv)], check=True)
-    python = str(venv / "bin" / "python")
-    packages, ours = (
-        subprocess.run([name, "-c", ASK], check=True, capture_output=True, text=True).stdout.strip()
-        for name in (model_python, python)
-    )
-    (Path(ours) / "beside.pth").write_text(packages + "\n")
-    return python, Path(ours)
 
 
 def prototype_of(node: Node, worker: int) -> int:

@@ -182,7 +182,17 @@ def test_crash_loop_waits_longer_each_time_and_ends(start_node: Start, models: P
         refused = refusal(caller, "bad", series())
         for part in ("[bad]", "8 times", "signal 8", "LOAD MODEL", "new registration"):
             assert part in refused.message, refused
+        assert caller.states() == {"bad": "FAILED"}
         node.assert_running(started)
+        with node.call("H") as loader:
+            types = loader.types
+            loaded = loader.call("loadModel", types.TLoadModelReq(existingModelId="bad", deviceIdList=["cpu"]))
+            assert loaded.code == 200, loaded
+        assert caller.states() == {"bad": "ACTIVE"}
+        check_alive(caller, "bad")
+        for _ in range(8):
+            refusal(caller, "bad", harmful())
+        assert caller.states() == {"bad": "FAILED"}
         caller.drop("bad")
         caller.register("bad", (models / "divides_by_zero").as_uri())
         check_alive(caller, "bad")
