@@ -187,7 +187,8 @@ static void model_retired(AinModel *model, gpointer data) {
   ain_scheduler_retire(app->scheduler, model);
 }
 
-static void model_comes(AinModel *model, void (*done)(gpointer done_data), gpointer done_data, gpointer data) {
+static void model_comes(AinModel *model, void (*done)(gpointer done_data), gpointer done_data,
+                        gpointer data) {
   App *app = data;
   ain_scheduler_warm(app->scheduler, model, done, done_data);
 }

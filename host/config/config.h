@@ -47,15 +47,15 @@ typedef struct {
   gint64 worker_memory_bytes; /* 0 = no limit */
   gint64 drain_ms;
   gint64 max_batch_delay_us;
-  gint64 model_replicas;     /* per device */
-  gboolean batching;         /* requests that wait may run together */
-  gboolean official_numbers; /* built-ins answer as the official releases do where ours are right */
-  gint64 prototype_idle_s;   /* 0 = it stays */
-  char *worker_sandbox;      /* "on" or "off" */
-  char *worker_read_paths;   /* separated by ':', or "" */
+  gint64 model_replicas;           /* per device */
+  gboolean batching;               /* requests that wait may run together */
+  gboolean official_numbers;       /* built-ins answer as the official releases do where ours are right */
+  gint64 prototype_idle_s;         /* 0 = it stays */
+  char *worker_sandbox;            /* "on" or "off" */
+  char *worker_read_paths;         /* separated by ':', or "" */
   char *worker_sandbox_off_models; /* ids separated by ',', or "" */
   char *worker_start_method;       /* "fork" or "spawn" */
-  struct AinOrigin *origins; /* private: where each value came from; NULL in a struct made by hand */
+  struct AinOrigin *origins;       /* private: where each value came from; NULL in a struct made by hand */
 } AinConfig;
 
 /* home: absolute, or NULL for IOTDB_AINODE_HOME or else the folder above the executable's. file: NULL for

@@ -40,9 +40,9 @@ typedef struct {
   gboolean stamped;
   AinSourceStamp stamp; /* of the source when it was copied; when stamped. Weights: of what was last tried */
   AinJob *job;
-  GPtrArray *repeats; /* AinWaiter: registrations that wait for job or drop to end */
-  GPtrArray *drops;   /* AinWaiter: drops that wait for job, or share the drop under way */
-  GPtrArray *askers;  /* AinWaiter: requests that wait until it is loaded */
+  GPtrArray *repeats;  /* AinWaiter: registrations that wait for job or drop to end */
+  GPtrArray *drops;    /* AinWaiter: drops that wait for job, or share the drop under way */
+  GPtrArray *askers;   /* AinWaiter: requests that wait until it is loaded */
   gint64 broken_since; /* weights: its folder is not whole, but may be again in a moment; 0: it is */
 } AinEntry;
 

@@ -37,11 +37,11 @@ gboolean ain_manifest_write(const AinManifest *manifest, const char *directory, 
   g_autofree char *uri = g_strescape(manifest->uri != NULL ? manifest->uri : "", NULL);
   g_autofree char *text = g_strdup_printf(
       "# Written by the AINode when it proved this model; without it the model is proven again.\n"
-      "format=1\ndigest=%s\ndtype=%s\nmax_batch=%u\nthreads=%u\nwrites_input=%d\ngeneration=%" G_GUINT64_FORMAT
-      "\nregistered=%" G_GINT64_FORMAT "\nmodel_size=%" G_GINT64_FORMAT "\nmodel_modified=%" G_GINT64_FORMAT
-      "\nconfig_size=%" G_GINT64_FORMAT "\nconfig_modified=%" G_GINT64_FORMAT "\nuri=%s\n",
-      manifest->digest, DTYPE_NAMES[manifest->dtype], MAX(manifest->max_batch, 1U),
-      manifest->threads,
+      "format=1\ndigest=%s\ndtype=%s\nmax_batch=%u\nthreads=%u\nwrites_input=%d\ngeneration="
+      "%" G_GUINT64_FORMAT "\nregistered=%" G_GINT64_FORMAT "\nmodel_size=%" G_GINT64_FORMAT
+      "\nmodel_modified=%" G_GINT64_FORMAT "\nconfig_size=%" G_GINT64_FORMAT
+      "\nconfig_modified=%" G_GINT64_FORMAT "\nuri=%s\n",
+      manifest->digest, DTYPE_NAMES[manifest->dtype], MAX(manifest->max_batch, 1U), manifest->threads,
       manifest->writes_input ? 1 : 0, manifest->generation, manifest->registered, manifest->model.size,
       manifest->model.modified, manifest->config.size, manifest->config.modified, uri);
   return ain_file_replace(path, text, strlen(text), 0666, error);

@@ -59,8 +59,9 @@ AinEntry *ain_registry_find(const AinRegistry *registry, const char *id) {
 
 void ain_registry_remove_entry(AinRegistry *registry, AinEntry *entry) {
   if (entry->askers->len > 0) {
-    g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_MODEL_NOT_FOUND,
-                                          "there is no model [%s]; SHOW MODELS lists those there are", entry->id);
+    g_autoptr(GError) error =
+        g_error_new(AIN_ERROR, AIN_ERROR_MODEL_NOT_FOUND,
+                    "there is no model [%s]; SHOW MODELS lists those there are", entry->id);
     ain_registry_answer_all_later(registry, entry->askers, error);
   }
   g_hash_table_remove(registry->by_id, entry->id);

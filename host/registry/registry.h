@@ -61,9 +61,9 @@ void ain_model_unref(AinModel *model);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AinModel, ain_model_unref)
 
 /* Loads and runs a staged model once, from model->directory. Sets model->dtype, model->max_batch,
- * model->threads and model->writes_input before done; calls done exactly once on the loop thread (perhaps before prove()
- * returns, perhaps after the registry is freed), error NULL on success (the callee does not free it). At most
- * AIN_REGISTRY_JOBS proofs run at once.
+ * model->threads and model->writes_input before done; calls done exactly once on the loop thread (perhaps
+ * before prove() returns, perhaps after the registry is freed), error NULL on success (the callee does not
+ * free it). At most AIN_REGISTRY_JOBS proofs run at once.
  */
 #define AIN_REGISTRY_JOBS 2
 typedef void (*AinProveDone)(const GError *error, gpointer data);

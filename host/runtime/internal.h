@@ -13,6 +13,7 @@ struct AinRuntime {
   GPtrArray *busy;         /* workers with unanswered jobs; borrowed */
   GPtrArray *reapers;      /* killed processes whose end is not yet collected */
   guint64 next_id;         /* of jobs and fork requests */
+  gint64 oom_kills;        /* of the machine, when a process of ours was last started or killed by signal 9 */
   AinPrototype *prototype; /* NULL in spawn mode */
   GPtrArray *retired;      /* AinPrototype: of an environment that has changed, with workers yet */
 };
@@ -37,6 +38,9 @@ void ain_prototype_forget(AinPrototype *prototype, AinWorker *worker);
 /* The prototype to fork the next worker from: a new one when the environment has changed. NULL in spawn mode.
  */
 AinPrototype *ain_runtime_prototype(AinRuntime *runtime);
+/* Whether the kernel ended processes for lack of memory since a worker was last started, or this was asked.
+ */
+gboolean ain_runtime_memory_ran_out(AinRuntime *runtime);
 /* The worker is being freed. */
 void ain_runtime_forget(AinRuntime *runtime, AinWorker *worker);
 /* A killed child of ours: its end is collected when the kernel is done with it, not waited for. Takes pidfd.

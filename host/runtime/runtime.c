@@ -141,14 +141,21 @@ guint ain_runtime_cuda_devices(const AinRuntime *runtime) {
 
 AinPrototype *ain_runtime_prototype(AinRuntime *runtime) {
   if (runtime->prototype != NULL && !ain_prototype_is_current(runtime->prototype)) {
-    g_message("the Python environment has changed: the next models are run by a new Python runtime; those that "
-              "are loaded stay as they are until they are loaded again");
+    g_message(
+        "the Python environment has changed: the next models are run by a new Python runtime; those that "
+        "are loaded stay as they are until they are loaded again");
     g_ptr_array_add(runtime->retired, runtime->prototype);
     ain_prototype_retire(runtime->prototype);
     runtime->prototype = ain_prototype_new(runtime);
     ain_prototype_start(runtime->prototype);
   }
   return runtime->prototype;
+}
+
+gboolean ain_runtime_memory_ran_out(AinRuntime *runtime) {
+  gint64 before = runtime->oom_kills;
+  runtime->oom_kills = ain_process_oom_kills("/proc/vmstat");
+  return before >= 0 && runtime->oom_kills > before;
 }
 
 void ain_runtime_forget(AinRuntime *runtime, AinWorker *worker) {

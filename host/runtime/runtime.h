@@ -22,7 +22,7 @@ typedef struct {
   gint64 prototype_idle_us; /* the prototype ends after so long without a worker; 0 = never */
   gboolean sandbox;         /* shut workers in before they see the model */
   const char *read_paths;   /* folders they may read besides their own, separated by ':', or NULL */
-  const char *sandbox_off; /* names of models that are not, separated by ',', or NULL */
+  const char *sandbox_off;  /* names of models that are not, separated by ',', or NULL */
   /* An owned text that changes with the Python environment: then the next worker comes from a new prototype,
    * and the old one stays until its workers have gone. NULL: it is not watched. */
   char *(*environment)(gpointer data);

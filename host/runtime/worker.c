@@ -161,10 +161,11 @@ static void misbehaved(AinWorker *worker, const char *what) {
                                "the worker of model [%s] broke its protocol: %s", worker->spec.name, what));
 }
 
-static const char *hint_of_signal(int number) {
+static const char *hint_of_signal(int number, gboolean ran_out) {
   switch (number) {
   case SIGKILL:
-    return "; it was killed from outside, or by the kernel because memory ran out";
+    return ran_out ? "; the kernel killed it because memory ran out"
+                   : "; it was killed from outside, or by the kernel because memory ran out";
   case SIGSEGV:
   case SIGBUS:
     return "; the model or a library it uses accessed memory it must not";
@@ -180,8 +181,9 @@ static void ended_by_itself(AinWorker *worker, int status) {
   g_string_printf(text, "the process that ran model [%s] ended ", worker->spec.name);
   if (WIFSIGNALED(status)) {
     worker->end_signal = WTERMSIG(status);
+    gboolean ran_out = worker->end_signal == SIGKILL && ain_runtime_memory_ran_out(worker->runtime);
     g_string_append_printf(text, "by signal %d (%s)%s", worker->end_signal, g_strsignal(worker->end_signal),
-                           hint_of_signal(worker->end_signal));
+                           hint_of_signal(worker->end_signal, ran_out));
   } else {
     g_string_append_printf(text, "with exit code %d", WEXITSTATUS(status));
   }
@@ -435,7 +437,8 @@ static gboolean spawn(AinWorker *worker, GError **error) {
 static gboolean fork_from_prototype(AinWorker *worker, GError **error) {
   g_auto(AinProcessFds) fds = AIN_PROCESS_FDS_INIT;
   return create_channel(worker, &fds, error)
-         && ain_prototype_fork(ain_runtime_prototype(worker->runtime), worker, worker->runtime->next_id++, &fds, error);
+         && ain_prototype_fork(ain_runtime_prototype(worker->runtime), worker, worker->runtime->next_id++,
+                               &fds, error);
 }
 
 void ain_worker_born(AinWorker *worker, pid_t pid, int pidfd) {
@@ -475,6 +478,7 @@ AinWorker *ain_worker_start(AinRuntime *runtime, const AinWorkerSpec *spec, cons
     worker->passed[i].fd = -1;
   }
   worker->timer = ain_loop_timer(runtime->loop, ain_loop_now() + LOAD_TIMEOUT_US, load_overdue, worker);
+  (void)ain_runtime_memory_ran_out(runtime); /* what is counted from now on is this one's, perhaps */
   g_autoptr(GError) error = NULL;
   gboolean started = runtime->prototype != NULL ? fork_from_prototype(worker, &error) : spawn(worker, &error);
   if (!started) {

@@ -231,7 +231,8 @@ static void warm_too_long(gpointer data) {
   tell_warm(warming);
 }
 
-void ain_scheduler_warm(AinScheduler *scheduler, AinModel *model, void (*done)(gpointer data), gpointer data) {
+void ain_scheduler_warm(AinScheduler *scheduler, AinModel *model, void (*done)(gpointer data),
+                        gpointer data) {
   Retired *places = scheduler->closed ? NULL : take_places(scheduler, model);
   if (places == NULL || (*places->loaded == NULL && *places->pinned == NULL)) {
     g_clear_pointer(&places, retired_free);

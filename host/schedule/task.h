@@ -8,8 +8,8 @@
 #include <glib.h>
 
 typedef struct {
-  AinCall *call;   /* who gets the answer */
-  AinCall *source; /* whose frame the block lies in, when another took over from that caller; else NULL */
+  AinCall *call;      /* who gets the answer */
+  AinCall *source;    /* whose frame the block lies in, when another took over from that caller; else NULL */
   GPtrArray *earlier; /* callers that it was taken over from and that may still listen, or NULL */
   AinModel *model;
   AinTsBlock block;
@@ -34,7 +34,7 @@ typedef struct {
   gboolean answered;
   gboolean abandoned;  /* its caller has gone */
   gint64 abandoned_at; /* then */
-  gint64 patience; /* how long its client waits before it asks again; 0: it has not done so */
+  gint64 patience;     /* how long its client waits before it asks again; 0: it has not done so */
   gpointer lane;       /* the scheduler's */
 } AinTask;
 
