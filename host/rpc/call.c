@@ -65,7 +65,7 @@ gboolean ain_call_is_first(const AinCall *call) {
 
 /* Address of the peer without its port, as bytes; 0 when it is not known. */
 static gsize peer_host(const AinConnection *connection, guint8 host[16]) {
-  struct sockaddr_storage peer;
+  struct sockaddr_storage peer = { 0 };
   socklen_t size = sizeof peer;
   if (connection->fd < 0 || getpeername(connection->fd, (struct sockaddr *)&peer, &size) != 0) {
     return 0;
