@@ -134,6 +134,10 @@ if [ -z "$quick" ]; then
   AINODE_ZIP=$(find "$root/build/package" -name '*-ainode-bin.zip' | head -n 1)
   export AINODE_ZIP
   step "cluster" pytest tests/cluster "${all[@]}"
+  if [ ${#all[@]} -gt 0 ]; then
+    step "requests sent again, real times" env AIN_TEST_RESEND_SCALE=1 "$cache/venv-test/bin/python" -m pytest \
+      -p no:cacheprovider -q tests/faults/test_resent.py
+  fi
 fi
 
 # Nothing may be left: no process of a test, no shared memory.
