@@ -1,6 +1,6 @@
 #!/bin/bash
 # test.sh [--all] [--quick]: everything that must hold before a change lands; what CI runs.
-# Installs what is missing, builds (release, ASan+UBSan, TSan), lints, runs the unit, fuzz-corpus, wire, interpreter, model,
+# Installs what is missing, builds (release, ASan+UBSan, TSan), lints, runs the unit, fuzz-corpus, wire, interpreter, model, TLS,
 # fault and cluster tests, the last by SQL on real IoTDB releases, and looks for anything left behind.
 #   --all     also the tests that take long: IoTDB 2.0.10, built from source (about 6 minutes once)
 #   --quick   without the sanitizer builds and the cluster tests, for work on the code
@@ -46,7 +46,7 @@ step() {
 }
 
 say "packages"
-need_packages "${build_packages[@]}" clang-format clang-tidy iproute2 procps shellcheck util-linux
+need_packages "${build_packages[@]}" clang-format clang-tidy iproute2 openssl procps shellcheck util-linux
 model_python
 say "models run with $python"
 
@@ -114,6 +114,7 @@ step "shellcheck" lint_shell
 say "python tests"
 step "wire" pytest tests/wire
 step "stand-in ConfigNode" pytest tests/cluster_standin
+step "data session" pytest tests/session
 step "scripts" pytest tests/scripts
 if [ -d "${PYENV_ROOT:-$HOME/.pyenv}/versions" ]; then
   step "interpreters" pytest tests/interpreters
@@ -122,6 +123,7 @@ else
   step "interpreters" pytest tests/interpreters -k "debian or sandbox or venv"
 fi
 step "models" "$AIN_TEST_PYTHON" -m pytest -p no:cacheprovider -q tests/models
+step "TLS" pytest tests/tls
 step "faults" pytest tests/faults
 if [ -z "$quick" ]; then
   for preset in asan tsan; do

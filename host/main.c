@@ -2,6 +2,7 @@
 #include "app/app.h"
 #include "app/commands.h"
 #include "app/daemon.h"
+#include "app/query.h"
 #include "base/exit.h"
 #include "env/env.h"
 
@@ -15,6 +16,7 @@ static const char description[] =
     "  stop              stop the node of this installation (-t: the one at an address)\n"
     "  remove [ID]       remove this node, or node ID, from the cluster\n"
     "  config            print every configuration key, its value and where it comes from\n"
+    "  query [SQL]       ask the DataNode that this node reads from, or check that it accepts the login\n"
     "  env ACTION        check, show, create, install, remove the Python environment\n"
     "Each has its own --help.\n\n"
     "Exit codes: 0 ok, 1 failure, 2 usage, 3 configuration, 4 environment, 5 already running, 6 rejected by\n"
@@ -83,6 +85,7 @@ static const struct {
   { "stop", ain_app_stop_command },
   { "remove", ain_app_remove_command },
   { "config", ain_app_config_command },
+  { "query", ain_app_query_command },
   { "env", environment },
 };
 
@@ -109,7 +112,7 @@ static int dispatch(AinAppOptions *options, int argc, char **argv) {
   if (argc > 1) {
     g_printerr("'%s' is not a command; see: ainode --help\n", argv[1]);
   } else {
-    g_printerr("a command is missing: start, stop, remove, config or env; see: ainode --help\n");
+    g_printerr("a command is missing: start, stop, remove, config, query or env; see: ainode --help\n");
   }
   return AIN_EXIT_USAGE;
 }

@@ -9,7 +9,9 @@
 #include "base/exit.h"
 #include "base/fd.h"
 #include "base/loop.h"
+#include "base/tls.h"
 #include "cluster/cluster.h"
+#include "cluster/transport.h"
 #include "config/config.h"
 #include "env/env.h"
 #include "observe/observe.h"
@@ -30,6 +32,8 @@
 #define MAX_CONNECTIONS 20000
 #define SPARE_DESCRIPTORS 2000 /* for everything else */
 #define MAX_IN_FLIGHT 64
+/* Each holds some 50 KB at most from its first byte on. */
+#define MAX_HANDSHAKES 1024
 #define FRAME_TIMEOUT_US (G_GINT64_CONSTANT(60) * G_USEC_PER_SEC)
 /* DataNodes keep pooled connections idle for a minute, later releases forget some for ever. */
 #define IDLE_TIMEOUT_US (G_GINT64_CONSTANT(600) * G_USEC_PER_SEC)
@@ -47,6 +51,7 @@ typedef struct {
   AinLoop *loop;
   int signal_fd;
   AinLoopFd *signal_watch;
+  AinTlsContext *tls; /* NULL without TLS */
   AinRpcServer *server;
   AinLoadMeter *meter;
   AinRuntime *runtime;
@@ -259,6 +264,27 @@ static gboolean find_interpreter(App *app, GError **error) {
   return TRUE;
 }
 
+static gboolean prepare_tls(App *app, GError **error) {
+  const AinConfig *config = app->config;
+  AinTlsFiles files = { .cert_file = config->ssl_cert_file,
+                        .key_file = config->ssl_key_file,
+                        .ca_file = config->ssl_ca_file };
+  if (!config->internal_ssl) {
+    /* Not made yet, but a fault in its files is to be seen now. */
+    g_autoptr(AinTlsContext) outgoing = config->ingress_ssl ? ain_transport_tls(config, error) : NULL;
+    return !config->ingress_ssl || outgoing != NULL;
+  }
+  app->tls = ain_tls_server_new(&files, error);
+  if (app->tls == NULL) {
+    return FALSE;
+  }
+  g_message("TLS on the port and toward ConfigNodes: certificate %s; %s", config->ssl_cert_file,
+            config->ssl_ca_file != NULL
+                ? "callers must show a certificate"
+                : "callers are not asked for a certificate (ain_thrift_ssl_ca_file is not set)");
+  return TRUE;
+}
+
 static gboolean listen_for_calls(App *app, GError **error) {
   AinRpcServerConfig config = {
     .address = app->config->rpc_address,
@@ -268,6 +294,8 @@ static gboolean listen_for_calls(App *app, GError **error) {
     .idle_timeout_us = IDLE_TIMEOUT_US,
     .max_connections = MAX_CONNECTIONS,
     .max_in_flight = MAX_IN_FLIGHT,
+    .tls = app->tls,
+    .max_handshakes = MAX_HANDSHAKES,
   };
   g_autoptr(GError) failure = NULL;
   app->server = ain_rpc_server_new(app->loop, &config, handle_call, app, &failure);
@@ -426,7 +454,7 @@ static gboolean start(App *app, GError **error) {
   }
   raise_descriptor_limit();
   app->loop = ain_loop_new(HELPER_THREADS, error);
-  if (app->loop == NULL || !listen_for_calls(app, error)) {
+  if (app->loop == NULL || !prepare_tls(app, error) || !listen_for_calls(app, error)) {
     return FALSE;
   }
   app->signal_watch = ain_loop_watch(app->loop, app->signal_fd, EPOLLIN, signalled, app);
@@ -457,6 +485,7 @@ static void tear_down(App *app) {
     ain_loop_unwatch(app->signal_watch);
   }
   ain_loop_free(app->loop);
+  ain_tls_context_free(app->tls);
   ain_fd_close(&app->signal_fd);
   ain_interpreter_free(app->interpreter);
   g_free(app->probe_cache);

@@ -27,13 +27,18 @@ typedef struct {
   /* data session (training, covariates) */
   char *ingress_address;
   guint16 ingress_port;
+  AinEndpoint *ingress_nodes; /* further ones, asked in turn */
+  guint n_ingress_nodes;
   char *ingress_username;
   char *ingress_password;
   char *ingress_time_zone;
-  gboolean ingress_ssl;  /* FALSE: 1 is refused as long as there is no TLS */
-  gboolean internal_ssl; /* likewise */
-  char *ssl_cert_file;   /* absolute, or NULL */
-  char *ssl_key_file;    /* absolute, or NULL */
+  gboolean ingress_ssl;
+  /* TLS; paths are absolute, or NULL */
+  gboolean internal_ssl;
+  char *ssl_cert_file;
+  char *ssl_key_file;
+  char *ssl_ca_file;
+  gboolean ssl_verify_host;
   /* directories, absolute */
   char *system_dir;
   char *models_dir;

@@ -6,6 +6,7 @@
  * line; a message that is well framed but breaks its method's rules gets an answer that says so. */
 #pragma once
 #include "base/loop.h"
+#include "base/tls.h"
 #include "rpc/call.h"
 
 #include <glib.h>
@@ -18,6 +19,8 @@ typedef struct {
   gint64 idle_timeout_us;
   guint max_connections;
   guint max_in_flight; /* calls of one connection that may be unanswered; further bytes wait in the kernel */
+  const AinTlsContext *tls; /* NULL: no TLS, else nothing but TLS; borrowed, outlives the server */
+  guint max_handshakes;     /* TLS: peers that have yet to shake hands; they have 10 s */
 } AinRpcServerConfig;
 
 /* handler owns one reference of the call. Runs on the loop thread for every decoded request, heartbeats too.

@@ -389,7 +389,7 @@ def test_cut_at_every_byte(bindings: Bindings, probe: Any, compact: bool) -> Non
         (RawService(answer=b"\x80\x01\x00\x02\x00\x00\x00\x0eregisterAINode"), "without frames"),
         (RawService(answer=b"\x00\x00\x00\x00"), "not a ConfigNode"),
         (RawService(answer=b"\xff\xff\xff\xff"), "not a ConfigNode"),
-        (RawService(answer=b"\x00\x00\x00\x05hello"), "neither the binary nor the compact"),
+        (RawService(answer=b"\x00\x00\x00\x05hello"), "nor the compact protocol"),
         (RawService(answer=b"\x00\x00\x00\x50" + bytes(range(128, 208))), "protocol"),
         (RawService(answer=b""), "closed the connection without an answer"),
         (RawService(), "closed the connection"),

@@ -16,6 +16,7 @@ import abc
 import contextlib
 import importlib
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -184,6 +185,10 @@ class Listener(abc.ABC):
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self.stopping = threading.Event()
+        self.tls: ssl.SSLContext | None = None
+        """Set: every connection begins with a TLS handshake."""
+        self.refused: list[str] = []
+        """Why handshakes failed."""
 
     def start(self) -> None:
         """Listen; with port 0, on a free one."""
@@ -211,13 +216,24 @@ class Listener(abc.ABC):
             self._spawn(self._run, connection)
 
     def _run(self, connection: socket.socket) -> None:
+        secured = connection
         try:
-            self.serve(connection)
+            if self.tls is not None:
+                connection.settimeout(5)
+                secured = self.tls.wrap_socket(connection, server_side=True)
+                secured.settimeout(None)
+                with self._lock:
+                    self._open.discard(connection)
+                    self._open.add(secured)
+            self.serve(secured)
+        except ssl.SSLError as failure:
+            self.refused.append(str(failure))
         except OSError:
             pass
         finally:
             with self._lock:
-                self._open.discard(connection)
+                self._open -= {connection, secured}
+            secured.close()
             connection.close()
 
     @abc.abstractmethod
@@ -308,6 +324,8 @@ class ConfigNode(Listener):
         self.leader: ConfigNode | None = None
         """Set: this one is a follower and redirects."""
         self.nodes: dict[int, AINode] = {}
+        self.beat_tls: ssl.SSLContext | None = None
+        """Set: heartbeats go over TLS."""
         self.requests: list[Call] = []
         self.heartbeats: list[Heartbeat] = []
         self._heartbeat_s = heartbeat_s
@@ -531,7 +549,10 @@ class ConfigNode(Listener):
         args.req = self.bindings.ainode.TAIHeartbeatReq(heartbeatTimestamp=stamp, needSamplingLoad=sample)
         try:
             if node.id not in connections:
-                connections[node.id] = socket.create_connection((place.ip, place.port), timeout=5)
+                plain = socket.create_connection((place.ip, place.port), timeout=5)
+                connections[node.id] = (
+                    self.beat_tls.wrap_socket(plain, server_hostname=place.ip) if self.beat_tls is not None else plain
+                )
             connection = connections[node.id]
             self._send(connection, self._encode("getAIHeartbeat", count_of(stamp), args, TMessageType.CALL))
             protocol = self._protocol(TMemoryBuffer(read_frame(connection)))

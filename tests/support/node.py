@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import time
 import uuid
@@ -61,6 +62,8 @@ class Node:
     log_seen: int = 0
     allowed: list[re.Pattern[str]] = field(default_factory=list)
     baseline: Trace | None = None
+    tls: ssl.SSLContext | None = None
+    """What callers use."""
 
     @property
     def sanitized(self) -> bool:
@@ -237,9 +240,9 @@ class Node:
         assert not difference, f"{difference}\nlog:\n{self.log()[-3000:]}"
         assert not complaints, f"unexpected in the log:\n{complaints}"
 
-    def call(self, family: str = "E", timeout: float = 60) -> Caller:
+    def call(self, family: str = "E", timeout: float = 60, compact: bool = False) -> Caller:
         """A connection of a client of that family."""
-        return Caller(self.port, self.services[family], timeout)
+        return Caller(self.port, self.services[family], timeout, self.tls, compact)
 
     # --- heartbeats
 

@@ -8,6 +8,7 @@
 
 #include "app/commands.h"
 #include "app/instance.h"
+#include "app/query.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -22,6 +23,11 @@ static const char *override_of(const AinAppOptions *options, const char *key) {
     }
   }
   return NULL;
+}
+
+int ain_app_query_command(AinAppOptions *options, int argc, char **argv) {
+  g_print("query home=%s sql=%s\n", options->home, argc == 2 ? argv[1] : "");
+  return AIN_EXIT_OK;
 }
 
 /* -D outcome=ready|fail|busy|rejected|crash|hang; ready waits for SIGTERM. */
