@@ -2,7 +2,7 @@
 # test.sh [--all] [--quick]: everything that must hold before a change lands; what CI runs.
 # Installs what is missing, builds (release, ASan+UBSan, TSan), lints, runs the unit, fuzz-corpus, wire, interpreter, model, TLS,
 # fault and cluster tests, the last by SQL on real IoTDB releases, and looks for anything left behind.
-#   --all     also the tests that take long: IoTDB 2.0.10, built from source (about 6 minutes once)
+#   --all     also the tests that take long: IoTDB 2.0.10, built from source (about 6 minutes once), and time-outs of 60 s
 #   --quick   without the sanitizer builds and the cluster tests, for work on the code
 set -euo pipefail
 
