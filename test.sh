@@ -116,6 +116,7 @@ step "wire" pytest tests/wire
 step "stand-in ConfigNode" pytest tests/cluster_standin
 step "data session" pytest tests/session
 step "scripts" pytest tests/scripts
+step "fetch" pytest tests/fetch
 if [ -d "${PYENV_ROOT:-$HOME/.pyenv}/versions" ]; then
   step "interpreters" pytest tests/interpreters
 else

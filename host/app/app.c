@@ -3,6 +3,7 @@
 
 #include "ain-version.h"
 #include "app/commands.h"
+#include "app/downloads.h"
 #include "app/instance.h"
 #include "app/service.h"
 #include "base/error.h"
@@ -28,7 +29,10 @@
 #include <unistd.h>
 
 /* Two may be copying models; the rest convert large requests and meet the ConfigNode. */
-#define HELPER_THREADS 4
+/* Of these, two may be busy with registrations and one with weights, for minutes when they come from the
+ * network.
+ */
+#define HELPER_THREADS 6
 #define MAX_CONNECTIONS 20000
 #define SPARE_DESCRIPTORS 2000 /* for everything else */
 #define MAX_IN_FLIGHT 64
@@ -57,6 +61,7 @@ typedef struct {
   AinRuntime *runtime;
   AinScheduler *scheduler;
   AinRegistry *registry;
+  AinDownloads *downloads;
   AinService *service;
   AinCluster *cluster;
   GError *failure; /* why the node ends by itself */
@@ -356,6 +361,7 @@ static void watch_weights(App *app) {
     directories[n++] = later;
   }
   ain_registry_watch_weights(app->registry, directories);
+  ain_downloads_weights(app->downloads, directories);
 }
 
 static gboolean start_models(App *app, GError **error) {
@@ -377,6 +383,8 @@ static gboolean start_models(App *app, GError **error) {
   if (app->registry == NULL) {
     return FALSE;
   }
+  app->downloads = ain_downloads_new(app->loop, app->config, app->interpreter->executable);
+  ain_registry_set_fetcher(app->registry, ain_downloads_fetcher(app->downloads));
   ain_registry_on_retire(app->registry, model_retired, app);
   ain_registry_on_publish(app->registry, model_comes, app);
   ain_registry_add_builtins(app->registry);
@@ -473,6 +481,7 @@ static void tear_down(App *app) {
   ain_rpc_server_free(app->server);
   ain_service_free(app->service);
   ain_registry_free(app->registry);
+  ain_downloads_cancel(app->downloads);
   ain_scheduler_free(app->scheduler);
   ain_runtime_free(app->runtime);
   if (app->work_dir != NULL) {
@@ -486,6 +495,7 @@ static void tear_down(App *app) {
   }
   ain_loop_free(app->loop);
   ain_tls_context_free(app->tls);
+  ain_downloads_free(app->downloads);
   ain_fd_close(&app->signal_fd);
   ain_interpreter_free(app->interpreter);
   g_free(app->probe_cache);

@@ -52,10 +52,14 @@ typedef struct {
   gint64 worker_memory_bytes; /* 0 = no limit */
   gint64 drain_ms;
   gint64 max_batch_delay_us;
-  gint64 model_replicas;           /* per device */
-  gboolean batching;               /* requests that wait may run together */
-  gboolean official_numbers;       /* built-ins answer as the official releases do where ours are right */
-  gint64 prototype_idle_s;         /* 0 = it stays */
+  gint64 model_replicas;     /* per device */
+  gboolean batching;         /* requests that wait may run together */
+  gboolean official_numbers; /* built-ins answer as the official releases do where ours are right */
+  gint64 prototype_idle_s;   /* 0 = it stays */
+  gint64 model_fetch_max_bytes;
+  gint64 model_fetch_timeout_s;
+  gboolean model_fetch_private_addresses;
+  gboolean weights_download;       /* at the start */
   char *worker_sandbox;            /* "on" or "off" */
   char *worker_read_paths;         /* separated by ':', or "" */
   char *worker_sandbox_off_models; /* ids separated by ',', or "" */

@@ -297,6 +297,49 @@ const AinKey ain_keys[] = {
     .doc = "1: requests that wait while a model is busy run together, for models that were proven to answer "
            "the same "
            "then (to about 1e-4). 0: every request runs alone, answers are equal to the last bit." },
+  { .name = "ain_model_fetch_max_bytes",
+    .type = AIN_VALUE_INTEGER,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "17179869184",
+    .min = MIB,
+    .max = 1024 * GIB,
+    .unit = "bytes",
+    .since = OURS,
+    .offset = FIELD(model_fetch_max_bytes),
+    .doc =
+        "Bytes that CREATE MODEL may fetch from http://, https:// or repo://, and the hub for the weights of "
+        "one model." },
+  { .name = "ain_model_fetch_timeout_s",
+    .type = AIN_VALUE_INTEGER,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "1800",
+    .min = 1,
+    .max = 86400,
+    .unit = "seconds",
+    .since = OURS,
+    .offset = FIELD(model_fetch_timeout_s),
+    .doc = "How long that may take." },
+  { .name = "ain_model_fetch_private_addresses",
+    .type = AIN_VALUE_BOOLEAN,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "0",
+    .max = 1,
+    .since = OURS,
+    .offset = FIELD(model_fetch_private_addresses),
+    .doc = "1: http:// and https:// of CREATE MODEL may lead to private, loopback and link-local addresses, "
+           "such "
+           "as a server of one's own; 0: to public ones only." },
+  { .name = "ain_weights_download",
+    .type = AIN_VALUE_BOOLEAN,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "0",
+    .max = 1,
+    .since = OURS,
+    .offset = FIELD(weights_download),
+    .doc =
+        "1: weights of timer_xl and sundial that are missing at the start are fetched from the hub, in the "
+        "background, by the Python package huggingface_hub, which has to be installed, with its own "
+        "environment variables (HF_ENDPOINT, HF_TOKEN, ...)." },
   { .name = "ain_official_numbers",
     .type = AIN_VALUE_BOOLEAN,
     .section = AIN_SECTION_INFERENCE,

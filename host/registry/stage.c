@@ -17,12 +17,17 @@
 
 #define CHUNK (1U << 20)
 
-void ain_stage_discard(AinStage *stage) {
+static void remove_folder(char **folder) {
   g_autoptr(GError) error = NULL;
-  if (stage->directory != NULL && !ain_file_remove_tree(stage->directory, &error)) {
+  if (*folder != NULL && !ain_file_remove_tree(*folder, &error)) {
     g_warning("%s; it is removed at the next start", error->message);
   }
-  g_clear_pointer(&stage->directory, g_free);
+  g_clear_pointer(folder, g_free);
+}
+
+void ain_stage_discard(AinStage *stage) {
+  remove_folder(&stage->directory);
+  remove_folder(&stage->fetched);
   if (stage->staging_dir != NULL) {
     (void)rmdir(
         stage->staging_dir); /* when nobody else is in it: an official AINode would list it as a model */
@@ -30,7 +35,7 @@ void ain_stage_discard(AinStage *stage) {
 }
 
 void ain_stage_clear(AinStage *stage) {
-  if (stage->directory != NULL) {
+  if (stage->directory != NULL || stage->fetched != NULL) {
     ain_stage_discard(stage);
   }
   g_clear_pointer(&stage->model, ain_model_unref);
@@ -39,6 +44,38 @@ void ain_stage_clear(AinStage *stage) {
   g_clear_pointer(&stage->uri, g_free);
   g_clear_pointer(&stage->models_dir, g_free);
   g_clear_pointer(&stage->staging_dir, g_free);
+}
+
+/* --- folders below the staging folder
+ * ---------------------------------------------------------------------------------------------------- */
+
+static gboolean ensure_staging(const AinStage *stage, AinErrorCode code, GError **error) {
+  if (mkdir(stage->staging_dir, 0777) != 0 && errno != EEXIST) {
+    ain_error_set_errno(error, code, errno, "the AINode cannot write into its models folder %s",
+                        stage->models_dir);
+    return FALSE;
+  }
+  return TRUE;
+}
+
+/* Owned path of a folder of its own for every try: an abandoned one may still be in use. ENOENT: somebody
+ * else just left the staging folder and took it away. */
+static char *make_folder(const AinStage *stage, GError **error) {
+  for (int tries = 0; tries < 100; tries++) {
+    if (!ensure_staging(stage, AIN_ERROR_INTERNAL, error)) {
+      return NULL;
+    }
+    g_autofree char *path = g_strdup_printf("%s/%s.%08x", stage->staging_dir, stage->id, g_random_int());
+    if (mkdir(path, 0777) == 0) {
+      return g_steal_pointer(&path);
+    }
+    if (errno != EEXIST && errno != ENOENT) {
+      break;
+    }
+  }
+  ain_error_set_errno(error, AIN_ERROR_INTERNAL, errno, "the AINode cannot create a folder in %s",
+                      stage->staging_dir);
+  return NULL;
 }
 
 /* --- sources ---------------------------------------------------------------------------------------------
@@ -159,8 +196,19 @@ static gboolean open_folder(Source *source, char *directory, GError **error) {
   return source->model_fd >= 0;
 }
 
-static gboolean open_source(Source *source, const char *uri, GError **error) {
-  char *directory = find_folder(uri, error);
+/* Owned path of a fresh folder with the files that are behind stage->uri, or NULL. */
+static char *fetch_folder(AinStage *stage, GError **error) {
+  stage->fetched = make_folder(stage, error);
+  if (stage->fetched == NULL
+      || !stage->fetcher.fetch(stage->fetcher.fetcher, stage->uri, stage->fetched, stage->cancelled, error)) {
+    return NULL;
+  }
+  return g_strdup(stage->fetched);
+}
+
+static gboolean open_source(AinStage *stage, Source *source, GError **error) {
+  gboolean remote = stage->fetcher.fetch != NULL && ain_registry_uri_is_remote(stage->uri);
+  char *directory = remote ? fetch_folder(stage, error) : find_folder(stage->uri, error);
   return directory != NULL && open_folder(source, directory, error);
 }
 
@@ -426,36 +474,6 @@ static gboolean write_model(AinStage *stage, const Source *source, GBytes *confi
   return TRUE;
 }
 
-static gboolean ensure_staging(const AinStage *stage, AinErrorCode code, GError **error) {
-  if (mkdir(stage->staging_dir, 0777) != 0 && errno != EEXIST) {
-    ain_error_set_errno(error, code, errno, "the AINode cannot write into its models folder %s",
-                        stage->models_dir);
-    return FALSE;
-  }
-  return TRUE;
-}
-
-/* A folder of its own for every try: an abandoned one may still be in use. ENOENT: somebody else just left
- * the staging folder and took it away. */
-static gboolean make_directory(AinStage *stage, GError **error) {
-  for (int tries = 0; tries < 100; tries++) {
-    if (!ensure_staging(stage, AIN_ERROR_INTERNAL, error)) {
-      return FALSE;
-    }
-    g_autofree char *path = g_strdup_printf("%s/%s.%08x", stage->staging_dir, stage->id, g_random_int());
-    if (mkdir(path, 0777) == 0) {
-      stage->directory = g_steal_pointer(&path);
-      return TRUE;
-    }
-    if (errno != EEXIST && errno != ENOENT) {
-      break;
-    }
-  }
-  ain_error_set_errno(error, AIN_ERROR_INTERNAL, errno, "the AINode cannot create a folder in %s",
-                      stage->staging_dir);
-  return FALSE;
-}
-
 static gboolean copy_source(AinStage *stage, const Source *source, GError **error) {
   if ((guint64)source->stamp.model.size > stage->max_bytes) {
     g_autofree char *shown = ain_registry_show(source->directory, -1);
@@ -469,7 +487,8 @@ static gboolean copy_source(AinStage *stage, const Source *source, GError **erro
     return FALSE;
   }
   stage->model = build_model(stage->id, source, config, stage->warnings, error);
-  if (stage->model == NULL || !make_directory(stage, error) || !write_config(stage, config, error)
+  stage->directory = stage->model != NULL ? make_folder(stage, error) : NULL;
+  if (stage->directory == NULL || !write_config(stage, config, error)
       || !write_model(stage, source, config, error)) {
     return FALSE;
   }
@@ -482,11 +501,12 @@ static gboolean copy_source(AinStage *stage, const Source *source, GError **erro
 gboolean ain_stage_copy(AinStage *stage, GError **error) {
   stage->warnings = g_ptr_array_new_with_free_func(g_free);
   g_auto(Source) source = SOURCE_INIT;
-  if (!check_cancelled(stage, error) || !open_source(&source, stage->uri, error)
+  if (!check_cancelled(stage, error) || !open_source(stage, &source, error)
       || !copy_source(stage, &source, error)) {
     ain_stage_discard(stage);
     return FALSE;
   }
+  remove_folder(&stage->fetched);
   return TRUE;
 }
 
@@ -589,12 +609,12 @@ static char *digest_installed(const AinStage *stage, GError **error) {
   return open_folder(&source, directory, error) ? digest_source(stage, &source, error) : NULL;
 }
 
-gboolean ain_stage_compare(AinStage *stage, const char *known_digest, const char *known_uri,
-                           const AinSourceStamp *known_stamp, gboolean *same, GError **error) {
+static gboolean compare(AinStage *stage, const char *known_digest, const char *known_uri,
+                        const AinSourceStamp *known_stamp, gboolean *same, GError **error) {
   g_auto(Source) source = SOURCE_INIT;
   g_autoptr(GError) unreadable = NULL;
   *same = FALSE;
-  if (!open_source(&source, stage->uri, &unreadable)) {
+  if (!open_source(stage, &source, &unreadable)) {
     *same = g_strcmp0(stage->uri, known_uri) == 0;
     return TRUE;
   }
@@ -611,6 +631,15 @@ gboolean ain_stage_compare(AinStage *stage, const char *known_digest, const char
   g_autofree char *digest = installed != NULL ? digest_source(stage, &source, error) : NULL;
   *same = digest != NULL && strcmp(digest, installed) == 0;
   return digest != NULL;
+}
+
+gboolean ain_stage_compare(AinStage *stage, const char *known_digest, const char *known_uri,
+                           const AinSourceStamp *known_stamp, gboolean *same, GError **error) {
+  gboolean done = compare(stage, known_digest, known_uri, known_stamp, same, error);
+  if (stage->fetched != NULL) {
+    ain_stage_discard(stage);
+  }
+  return done;
 }
 
 /* --- removal ---------------------------------------------------------------------------------------------

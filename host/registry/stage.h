@@ -33,6 +33,8 @@ typedef struct {
   guint64 max_bytes;
   gint64 registered; /* wall clock, microseconds */
   const atomic_bool *cancelled;
+  AinFetcher fetcher; /* its fetch may be NULL */
+  char *fetched;      /* own: folder of the fetched files while they are needed */
   /* out */
   AinModel *model;     /* not published; its directory is the staged one */
   char *directory;     /* staged folder as long as there is one */
