@@ -7,7 +7,9 @@ the probe is one that finds none.
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -166,6 +168,50 @@ def test_main_job(
     model = "TorchScript" if environment.torch else "NumPy pipeline"
     row = (environment.minor, version, numpy, torch, mode, workers, model, f"{ready:.1f}", f"{first * 1e3:.0f}")
     table.append(row)
+
+
+@pytest.mark.timeout(2400)
+@pytest.mark.parametrize("form", ["relative", "link with a space", "folder", "moved", "shim"])
+def test_ways_to_name_it(
+    form: str, build_dir: Path, bindings: Bindings, services: dict[str, Service], tmp_path: Path
+) -> None:
+    """However the interpreter is written, the models run with that very one."""
+    (environment,) = [one for one in ENVIRONMENTS if one.minor == "3.11"]
+    environment.make()
+    settings: dict[str, str] = {}
+    if form == "relative":
+        named = os.path.relpath(environment.python, "/")  # where the node is started
+        prefix = environment.folder
+    elif form == "shim":
+        real = pythons.interpreter("3.11")
+        named = str(real.parents[3] / "shims" / "python3")
+        assert os.access(named, os.X_OK), "pyenv's shims are missing: pyenv rehash"
+        (site,) = environment.folder.glob("lib/python*/site-packages")
+        settings = {"PYENV_VERSION": real.parents[1].name, "PYTHONPATH": str(site)}
+        prefix = real.parents[1]
+    elif form == "moved":
+        shutil.copytree(environment.folder, tmp_path / "once here", symlinks=True)
+        (tmp_path / "once here").rename(tmp_path / "now there")
+        prefix = tmp_path / "now there"
+        named = str(prefix / "bin" / "python3")
+    else:
+        prefix = tmp_path / "my environment"
+        prefix.symlink_to(environment.folder)
+        named = str(prefix if form == "folder" else prefix / "bin" / "python")
+    node = new_node(tmp_path, build_dir, named, bindings, services, **settings)
+    node.allow("lacks torch")
+    try:
+        node.start()
+        assert f"(prefix {prefix}, " in node.log()
+        folder = write_pipeline(tmp_path / "drift", framework=None)
+        with node.call() as caller:
+            caller.register("matrix", folder)
+            check_answers(caller, tmp_path / "drift", torch=False)
+        node.stop()
+        assert not node.complaints()
+    finally:
+        node.kill()
+        node.config_node.stop()
 
 
 def test_both_majors_of_numpy_are_covered() -> None:
