@@ -151,10 +151,12 @@ static gboolean install(const AinEnvPlan *plan, const AinInterpreter *python, gb
   if (plan->wheelhouse != NULL && !ain_env_wheelhouse_open(plan->wheelhouse, place, python, &wheels, error)) {
     return FALSE;
   }
+  g_autofree char *pip_lock = g_build_filename(plan->bootstrap, "requirements", "pip.lock", NULL);
   const AinEnvInstall what = { .requirements = plan->requirements,
                                .mirror = plan->mirror,
                                .torch_index = asks_for(plan, "torch") ? plan->torch_index : NULL,
                                .wheelhouse = wheels.folder,
+                               .pip_lock = keep || plan->wheelhouse != NULL ? NULL : pip_lock,
                                .keep = keep,
                                .force = keep && plan->force };
   return ain_env_pip_install(python, &what, lock_fd, error);

@@ -10,11 +10,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define RESUMING_PIP_MAJOR 25u
+#define RESUMING_PIP_MINOR 2u
 #define BEGIN_MARK ".ainode-incomplete"
 #define END_MARK ".ainode-complete"
 
@@ -229,6 +232,27 @@ static gboolean install_torch(const AinInterpreter *python, const AinEnvInstall 
   return run(argv, lock_fd, "installing torch with pip", "See ain_torch_index in conf/ainode-env.sh", error);
 }
 
+/* An older pip begins a cut download again, which hurts with gigabytes. Where no other can be had, it does.
+ */
+static void renew_pip(const AinInterpreter *python, const AinEnvInstall *install, int lock_fd) {
+  unsigned major = 0;
+  unsigned minor = 0;
+  if (install->pip_lock == NULL || access(install->pip_lock, R_OK) != 0
+      || (python->pip != NULL && sscanf(python->pip, "%u.%u", &major, &minor) == 2
+          && (major > RESUMING_PIP_MAJOR || (major == RESUMING_PIP_MAJOR && minor >= RESUMING_PIP_MINOR)))) {
+    return;
+  }
+  const char *argv[16] = { NULL };
+  gsize n = begin_pip(argv, python, install, install->mirror);
+  argv[n++] = "--require-hashes";
+  argv[n++] = "-r";
+  argv[n++] = install->pip_lock;
+  g_autoptr(GError) error = NULL;
+  if (!run(argv, lock_fd, "installing a newer pip", "", &error)) {
+    g_print("Going on with pip %s: %s\n", python->pip != NULL ? python->pip : "as it is", error->message);
+  }
+}
+
 static char *mend_of_pip(const AinInterpreter *python, const AinEnvInstall *install) {
   if (install->wheelhouse != NULL) {
     return g_strdup_printf("%s must hold wheels of everything in %s, for Python %s and this machine",
@@ -255,6 +279,7 @@ gboolean ain_env_pip_install(const AinInterpreter *python, const AinEnvInstall *
   if (!ensure_pip(python, lock_fd, error)) {
     return FALSE;
   }
+  renew_pip(python, install, lock_fd);
   g_autofree char *lock = choose_lock(python, install);
   if (install->torch_index != NULL && install->wheelhouse == NULL && python->torch == NULL
       && !install_torch(python, install, lock_fd, error)) {

@@ -36,6 +36,8 @@ typedef struct {
   const char *wheelhouse;   /* folder: no network, wheels from here; or NULL */
   gboolean keep;            /* the versions of what is there already stay, where they are in the ranges */
   gboolean force;           /* also what is there already */
+  const char
+      *pip_lock; /* lock of a pip that goes on after a cut, installed first where there is none; or NULL */
 } AinEnvInstall;
 /* Installs from the lock of the requirements where it may, else from the ranges, saying so. pip with its
  * progress on our terminal. lock_fd: stays with the child, or -1. */
