@@ -1,6 +1,6 @@
 #!/bin/bash
 # test.sh [--all] [--quick]: everything that must hold before a change lands; what CI runs.
-# Installs what is missing, builds (release, ASan+UBSan, TSan), lints, runs the unit, fuzz-corpus, wire, interpreter, model,
+# Installs what is missing, builds (release, ASan+UBSan, TSan), lints, runs the unit, fuzz-corpus, wire, interpreter, model, TLS,
 # fault and cluster tests, the last by SQL on real IoTDB releases, and looks for anything left behind.
 #   --all     also the tests that take long: IoTDB 2.0.10, built from source (about 6 minutes once)
 #   --quick   without the sanitizer builds and the cluster tests, for work on the code
@@ -46,7 +46,8 @@ step() {
 }
 
 say "packages"
-need_packages "${build_packages[@]}" clang-format clang-tidy iproute2 procps shellcheck util-linux
+need_packages "${build_packages[@]}" clang-format clang-tidy debootstrap iproute2 mandoc openssl procps shellcheck strace \
+  systemd util-linux
 model_python
 say "models run with $python"
 
@@ -56,6 +57,8 @@ if [ -z "$quick" ]; then
     "$(system_python)" "$root/tests/cluster/iotdb_cluster.py" fetch "$release" || exit 1
   done >"$logs/fetch.log" 2>&1 &
   fetching=$!
+  PYTHONPATH=$root/tests/support "$(system_python)" "$root/tests/support/debian.py" >"$logs/debootstrap.log" 2>&1 &
+  debootstrapping=$!
 fi
 
 say "test environments"
@@ -110,11 +113,14 @@ lint_shell() {
   git ls-files '*.sh' '.ci/run' ':!conf' | xargs shellcheck -x
 }
 step "shellcheck" lint_shell
+step "man pages" bash -c '! mandoc -Tlint -Wwarning docs/man/*.[0-9] | grep -v "missing date"'
 
 say "python tests"
 step "wire" pytest tests/wire
 step "stand-in ConfigNode" pytest tests/cluster_standin
+step "data session" pytest tests/session
 step "scripts" pytest tests/scripts
+step "fetch" pytest tests/fetch
 if [ -d "${PYENV_ROOT:-$HOME/.pyenv}/versions" ]; then
   step "interpreters with packages" "$cache/venv-test/bin/python" tests/interpreters/environments.py
   step "interpreters" pytest tests/interpreters
@@ -123,12 +129,19 @@ else
   step "interpreters" pytest tests/interpreters -k "debian or sandbox or venv or locks or offline"
 fi
 step "models" "$AIN_TEST_PYTHON" -m pytest -p no:cacheprovider -q tests/models
+step "doctor" pytest tests/doctor
+step "TLS" pytest tests/tls
 step "faults" pytest tests/faults
 if [ -z "$quick" ]; then
   wait "$fetching" || { tail -n 20 "$logs/fetch.log"; fail "IoTDB could not be fetched or built"; }
   step "package" packaging/make-zip.sh build/package
+  step "Debian package" packaging/make-deb.sh build/package
+  step "reproducible build" packaging/check-reproducible.sh build/package
   AINODE_ZIP=$(find "$root/build/package" -name '*-ainode-bin.zip' | head -n 1)
-  export AINODE_ZIP
+  AINODE_DEB=$(find "$root/build/package" -name '*.deb' | head -n 1)
+  export AINODE_ZIP AINODE_DEB
+  wait "$debootstrapping" || { tail -n 20 "$logs/debootstrap.log"; fail "debootstrap could not make a base system"; }
+  step "packages" pytest tests/packages
   step "cluster" pytest tests/cluster "${all[@]}"
 fi
 

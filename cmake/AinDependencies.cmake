@@ -1,4 +1,4 @@
-# Libraries of the host, as interface targets ain_dep_glib, ain_dep_thrift, ain_dep_yaml and ain_dep_jansson.
+# Libraries of the host, as interface targets ain_dep_glib, ain_dep_thrift, ain_dep_yaml, ain_dep_jansson and ain_dep_openssl.
 # Static by default: the package then runs where their packages are absent (the licence side: docs/DEPENDENCIES.md).
 find_package(PkgConfig REQUIRED)
 find_package(Threads REQUIRED)
@@ -6,6 +6,7 @@ pkg_check_modules(GLIB REQUIRED glib-2.0>=2.66 gobject-2.0)
 pkg_check_modules(THRIFT REQUIRED thrift_c_glib>=0.17)
 pkg_check_modules(YAML REQUIRED yaml-0.1)
 pkg_check_modules(JANSSON REQUIRED jansson>=2.13)
+pkg_check_modules(OPENSSL REQUIRED openssl>=3.0)
 find_program(THRIFT_COMPILER thrift REQUIRED)
 
 function(ain_dependency name prefix)
@@ -29,3 +30,5 @@ ain_dependency(ain_dep_thrift THRIFT thrift_c_glib)
 target_link_libraries(ain_dep_thrift INTERFACE ain_dep_glib z)
 ain_dependency(ain_dep_yaml YAML yaml)
 ain_dependency(ain_dep_jansson JANSSON jansson)
+ain_dependency(ain_dep_openssl OPENSSL ssl crypto)
+target_link_libraries(ain_dep_openssl INTERFACE ${CMAKE_DL_LIBS})

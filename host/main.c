@@ -2,6 +2,7 @@
 #include "app/app.h"
 #include "app/commands.h"
 #include "app/daemon.h"
+#include "app/query.h"
 #include "base/exit.h"
 #include "env/env.h"
 
@@ -15,10 +16,12 @@ static const char description[] =
     "  stop              stop the node of this installation (-t: the one at an address)\n"
     "  remove [ID]       remove this node, or node ID, from the cluster\n"
     "  config            print every configuration key, its value and where it comes from\n"
+    "  query [SQL]       ask the DataNode that this node reads from, or check that it accepts the login\n"
+    "  doctor            say what is wrong with this installation, machine or cluster, and what mends it\n"
     "  env ACTION        check, show, create, install, remove the Python environment\n"
     "Each has its own --help.\n\n"
     "Exit codes: 0 ok, 1 failure, 2 usage, 3 configuration, 4 environment, 5 already running, 6 rejected by\n"
-    "the cluster.\n";
+    "the cluster, 7 (doctor) warnings.\n";
 
 static void tell_ready(const char *sentence, gpointer data) {
   ain_daemon_tell(data, AIN_EXIT_OK, sentence);
@@ -28,9 +31,11 @@ static int run(AinAppOptions *options) {
   g_autoptr(GError) error = NULL;
   g_autoptr(AinDaemon) daemon = NULL;
   if (options->daemon) {
-    int outcome = ain_daemon_enter(&daemon);
-    if (outcome >= 0) {
-      return outcome; /* we are the one who waited */
+    g_autofree char *sentence = NULL;
+    int outcome = ain_daemon_enter(&daemon, &sentence);
+    if (outcome >= 0) { /* we are the one who waited */
+      ain_app_explain_failure(options, outcome, sentence);
+      return outcome;
     }
     options->ready = tell_ready;
     options->ready_data = daemon;
@@ -42,6 +47,7 @@ static int run(AinAppOptions *options) {
     ain_daemon_tell(daemon, code, error->message);
   } else if (error != NULL) {
     g_printerr("%s\n", error->message);
+    ain_app_explain_failure(options, code, error->message);
   }
   return code;
 }
@@ -83,21 +89,19 @@ static const struct {
   { "stop", ain_app_stop_command },
   { "remove", ain_app_remove_command },
   { "config", ain_app_config_command },
+  { "query", ain_app_query_command },
+  { "doctor", ain_app_doctor_command },
   { "env", environment },
 };
 
 static int dispatch(AinAppOptions *options, int argc, char **argv) {
-  gboolean version = FALSE;
-  const GOptionEntry entries[] = {
-    { "version", 0, 0, G_OPTION_ARG_NONE, &version, "Print version and build", NULL },
-    G_OPTION_ENTRY_NULL,
-  };
-  if (!ain_app_parse(options, entries, "COMMAND ...", description, -1, &argc, &argv)) {
-    return AIN_EXIT_USAGE;
-  }
-  if (version) {
+  /* With every command, before anything else: scripts pass it on to theirs. */
+  if (g_strv_contains((const char *const *)argv, "--version")) {
     g_print("AINode %s (%s)\n", AIN_VERSION, AIN_BUILD_INFO);
     return AIN_EXIT_OK;
+  }
+  if (!ain_app_parse(options, NULL, "COMMAND ...", description, -1, &argc, &argv)) {
+    return AIN_EXIT_USAGE;
   }
   for (gsize i = 0; argc > 1 && i < G_N_ELEMENTS(commands); i++) {
     if (strcmp(argv[1], commands[i].name) == 0) {
@@ -109,7 +113,8 @@ static int dispatch(AinAppOptions *options, int argc, char **argv) {
   if (argc > 1) {
     g_printerr("'%s' is not a command; see: ainode --help\n", argv[1]);
   } else {
-    g_printerr("a command is missing: start, stop, remove, config or env; see: ainode --help\n");
+    g_printerr(
+        "a command is missing: start, stop, remove, config, query, doctor or env; see: ainode --help\n");
   }
   return AIN_EXIT_USAGE;
 }

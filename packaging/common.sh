@@ -19,7 +19,7 @@ fail() {
 # shellcheck disable=SC2034 # used by the scripts that source this
 # What the build, the package and a real IoTDB need, by the names of Debian and Ubuntu.
 build_packages=(binutils cmake default-jdk-headless gcc git libc6-dev libffi-dev libglib2.0-dev libpcre2-dev
-  libjansson-dev libthrift-c-glib-dev libyaml-dev maven ninja-build pkg-config python3 python3-dev python3-pip python3-venv
+  libjansson-dev libssl-dev libthrift-c-glib-dev libyaml-dev maven ninja-build pkg-config python3 python3-dev python3-pip python3-venv
   thrift-compiler unzip zip zlib1g-dev)
 
 # need_packages NAME...: installs what is missing, without questions; sudo when not root.

@@ -10,7 +10,7 @@ fi
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 mkdir -p "$1"
 out=$(cd "$1" && pwd)
-for program in cmake ninja zip strip readelf sha512sum; do
+for program in cmake ninja python3 zip strip readelf sha512sum; do
   if ! command -v "$program" >/dev/null; then
     echo "make-zip: '$program' is not installed; quickstart.sh and test.sh install what is needed" >&2
     exit 1
@@ -52,6 +52,8 @@ for folder in pyruntime/ainode pyruntime/iotdb venv-bootstrap; do
 done
 mkdir "$home/lib/licenses"
 cp packaging/licenses/*.txt "$home/lib/licenses/"
+python3 packaging/make-sbom.py "$version" "$(git rev-parse --short=7 HEAD 2>/dev/null || echo unknown)" "$home" \
+  >"$home/lib/licenses/sbom.cdx.json"
 cp -R sbin conf LICENSE NOTICE README.md README_ZH.md "$home/"
 
 find "$home" -type d -exec chmod 755 {} +

@@ -17,13 +17,13 @@ check_system() {
   fi
 }
 
-# print_banner HOME TITLE ARGUMENTS...: nothing when the arguments ask for help.
+# print_banner HOME TITLE ARGUMENTS...: nothing when the arguments ask for help or the version.
 print_banner() {
   home=$1
   title=$2
   for word in "$@"; do
     case $word in
-    -h | --help) return ;;
+    -h | --help | --version) return ;;
     esac
   done
   echo "---------------------"

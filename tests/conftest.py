@@ -19,6 +19,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--release", action="append", help="only this IoTDB release (may be repeated)")
     parser.addoption("--zip", help="test this package instead of building one")
     parser.addoption("--python", help="interpreter that runs the models (numpy and torch)")
+    parser.addoption("--official", help="folder of the official AINode 2.0.5 (bench/README.md): also what needs it")
+    parser.addoption("--write-numbers", action="store_true", help="with --all: write docs/NUMBERS.md anew")
     build = os.environ.get("AIN_TEST_BUILD", str(ROOT / "build" / "release"))
     parser.addoption("--build-dir", default=build, help="CMake build folder whose programs are tested")
 

@@ -3,13 +3,16 @@
 
 #include "ain-version.h"
 #include "app/commands.h"
+#include "app/downloads.h"
 #include "app/instance.h"
 #include "app/service.h"
 #include "base/error.h"
 #include "base/exit.h"
 #include "base/fd.h"
 #include "base/loop.h"
+#include "base/tls.h"
 #include "cluster/cluster.h"
+#include "cluster/transport.h"
 #include "config/config.h"
 #include "env/env.h"
 #include "observe/observe.h"
@@ -26,10 +29,16 @@
 #include <unistd.h>
 
 /* Two may be copying models; the rest convert large requests and meet the ConfigNode. */
-#define HELPER_THREADS 4
+/* Of these, two may be busy with registrations and one with weights, for minutes when they come from the
+ * network.
+ */
+#define HELPER_THREADS 6
 #define MAX_CONNECTIONS 20000
-#define SPARE_DESCRIPTORS 2000 /* for everything else */
+#define UNKNOWN_MEMORY (G_GUINT64_CONSTANT(4) << 30) /* where the kernel does not tell */
+#define SPARE_DESCRIPTORS 2000                       /* for everything else */
 #define MAX_IN_FLIGHT 64
+/* Each holds some 50 KB at most from its first byte on. */
+#define MAX_HANDSHAKES 1024
 #define FRAME_TIMEOUT_US (G_GINT64_CONSTANT(60) * G_USEC_PER_SEC)
 /* DataNodes keep pooled connections idle for a minute, later releases forget some for ever. */
 #define IDLE_TIMEOUT_US (G_GINT64_CONSTANT(600) * G_USEC_PER_SEC)
@@ -47,11 +56,14 @@ typedef struct {
   AinLoop *loop;
   int signal_fd;
   AinLoopFd *signal_watch;
+  AinTlsContext *tls; /* NULL without TLS */
   AinRpcServer *server;
   AinLoadMeter *meter;
+  AinWatchdog *watchdog;
   AinRuntime *runtime;
   AinScheduler *scheduler;
   AinRegistry *registry;
+  AinDownloads *downloads;
   AinService *service;
   AinCluster *cluster;
   GError *failure; /* why the node ends by itself */
@@ -69,12 +81,14 @@ typedef struct {
  */
 static void log_totals(const App *app) {
   AinSchedulerTotals totals = ain_scheduler_totals(app->scheduler);
+  const AinBudget *budget = ain_runtime_budget(app->runtime);
   g_message("totals: %" G_GUINT64_FORMAT " requests answered, %" G_GUINT64_FORMAT
             " refused or failed, %" G_GUINT64_FORMAT " model runs of %" G_GUINT64_FORMAT
             " samples, %" G_GUINT64_FORMAT " input bytes copied, %" G_GUINT64_FORMAT
-            " workers started, %.3f s inside models",
+            " workers started, %.3f s inside models, shared memory at most %" G_GUINT64_FORMAT
+            " of %" G_GUINT64_FORMAT " bytes",
             totals.requests, totals.failures, totals.jobs, totals.samples, totals.copied_bytes,
-            totals.workers, (double)totals.model_ns / 1e9);
+            totals.workers, (double)totals.model_ns / 1e9, ain_budget_peak(budget), ain_budget_bytes(budget));
 }
 
 static void all_ended(gpointer data) {
@@ -170,6 +184,11 @@ static void evidence_seen(AinFamilies seen, gpointer data) {
   ain_cluster_add_evidence(app->cluster, seen);
 }
 
+static void peer_came(gpointer data) {
+  App *app = data;
+  ain_cluster_refresh(app->cluster);
+}
+
 static void model_retired(AinModel *model, gpointer data) {
   App *app = data;
   ain_scheduler_retire(app->scheduler, model);
@@ -241,6 +260,27 @@ static gboolean find_interpreter(App *app, GError **error) {
   return TRUE;
 }
 
+static gboolean prepare_tls(App *app, GError **error) {
+  const AinConfig *config = app->config;
+  AinTlsFiles files = { .cert_file = config->ssl_cert_file,
+                        .key_file = config->ssl_key_file,
+                        .ca_file = config->ssl_ca_file };
+  if (!config->internal_ssl) {
+    /* Not made yet, but a fault in its files is to be seen now. */
+    g_autoptr(AinTlsContext) outgoing = config->ingress_ssl ? ain_transport_tls(config, error) : NULL;
+    return !config->ingress_ssl || outgoing != NULL;
+  }
+  app->tls = ain_tls_server_new(&files, error);
+  if (app->tls == NULL) {
+    return FALSE;
+  }
+  g_message("TLS on the port and toward ConfigNodes: certificate %s; %s", config->ssl_cert_file,
+            config->ssl_ca_file != NULL
+                ? "callers must show a certificate"
+                : "callers are not asked for a certificate (ain_thrift_ssl_ca_file is not set)");
+  return TRUE;
+}
+
 static gboolean listen_for_calls(App *app, GError **error) {
   AinRpcServerConfig config = {
     .address = app->config->rpc_address,
@@ -250,6 +290,8 @@ static gboolean listen_for_calls(App *app, GError **error) {
     .idle_timeout_us = IDLE_TIMEOUT_US,
     .max_connections = MAX_CONNECTIONS,
     .max_in_flight = MAX_IN_FLIGHT,
+    .tls = app->tls,
+    .max_handshakes = MAX_HANDSHAKES,
   };
   g_autoptr(GError) failure = NULL;
   app->server = ain_rpc_server_new(app->loop, &config, handle_call, app, &failure);
@@ -262,6 +304,15 @@ static gboolean listen_for_calls(App *app, GError **error) {
     return FALSE;
   }
   return TRUE;
+}
+
+/* What is configured, or that part of the memory there is. */
+static guint64 memory_share(gint64 configured, guint64 part) {
+  guint64 limit = ain_observe_memory_limit();
+  if (configured > 0) {
+    return (guint64)configured;
+  }
+  return (limit > 0 ? limit : UNKNOWN_MEMORY) / part;
 }
 
 static gboolean start_runtime(App *app, GError **error) {
@@ -279,6 +330,7 @@ static gboolean start_runtime(App *app, GError **error) {
     .prototype_idle_us = app->config->prototype_idle_s * G_USEC_PER_SEC,
     .sandbox = g_str_equal(app->config->worker_sandbox, "on"),
     .read_paths = app->config->worker_read_paths,
+    .shared_memory = memory_share(app->config->shared_memory_bytes, 4),
   };
   app->runtime = ain_runtime_new(app->loop, &config, error);
   if (app->runtime == NULL) {
@@ -302,6 +354,7 @@ static void watch_weights(App *app) {
     directories[n++] = later;
   }
   ain_registry_watch_weights(app->registry, directories);
+  ain_downloads_weights(app->downloads, directories);
 }
 
 static AinNullPolicy null_policy(const char *name) {
@@ -318,6 +371,7 @@ static gboolean start_models(App *app, GError **error) {
     .orphan_grace_us = app->config->orphan_grace_ms * 1000,
     .worker_memory_bytes = app->config->worker_memory_bytes,
     .nulls = null_policy(app->config->null_policy),
+    .model_memory_bytes = memory_share(app->config->model_memory_bytes, 2),
     .official_numbers = app->config->official_numbers,
     .batching = app->config->batching,
     .replicas = (guint)app->config->model_replicas,
@@ -330,6 +384,8 @@ static gboolean start_models(App *app, GError **error) {
   if (app->registry == NULL) {
     return FALSE;
   }
+  app->downloads = ain_downloads_new(app->loop, app->config, app->interpreter->executable);
+  ain_registry_set_fetcher(app->registry, ain_downloads_fetcher(app->downloads));
   ain_registry_on_retire(app->registry, model_retired, app);
   ain_registry_add_builtins(app->registry);
   watch_weights(app);
@@ -351,6 +407,7 @@ static void connect_parts(App *app) {
   ain_cluster_on_release(app->cluster, release_learnt, app);
   ain_rpc_server_set_release(app->server, ain_cluster_release(app->cluster));
   ain_rpc_server_on_evidence(app->server, evidence_seen, app);
+  ain_rpc_server_on_peer(app->server, peer_came, app);
   ain_cluster_join(app->cluster, joined, app);
 }
 
@@ -406,10 +463,11 @@ static gboolean start(App *app, GError **error) {
   }
   raise_descriptor_limit();
   app->loop = ain_loop_new(HELPER_THREADS, error);
-  if (app->loop == NULL || !listen_for_calls(app, error)) {
+  if (app->loop == NULL || !prepare_tls(app, error) || !listen_for_calls(app, error)) {
     return FALSE;
   }
   app->signal_watch = ain_loop_watch(app->loop, app->signal_fd, EPOLLIN, signalled, app);
+  app->watchdog = ain_observe_watchdog_new(app->loop);
   app->meter = ain_observe_load_new(app->loop, app->config->models_dir);
   if (!start_runtime(app, error) || !start_models(app, error)) {
     return FALSE;
@@ -425,18 +483,22 @@ static void tear_down(App *app) {
   ain_rpc_server_free(app->server);
   ain_service_free(app->service);
   ain_registry_free(app->registry);
+  ain_downloads_cancel(app->downloads);
   ain_scheduler_free(app->scheduler);
   ain_runtime_free(app->runtime);
   if (app->work_dir != NULL) {
     (void)ain_file_remove_tree(app->work_dir, NULL); /* what workers left; the next start removes the rest */
     g_free(app->work_dir);
   }
+  ain_observe_watchdog_free(app->watchdog);
   ain_observe_load_free(app->meter);
   if (app->loop != NULL) {
     ain_loop_timer_stop(app->drain_timer);
     ain_loop_unwatch(app->signal_watch);
   }
   ain_loop_free(app->loop);
+  ain_tls_context_free(app->tls);
+  ain_downloads_free(app->downloads);
   ain_fd_close(&app->signal_fd);
   ain_interpreter_free(app->interpreter);
   g_free(app->probe_cache);
@@ -452,7 +514,10 @@ int ain_app_run(const AinAppOptions *options, GError **error) {
     failure = g_steal_pointer(&app.failure);
   }
   if (failure != NULL) {
+    /* Whoever called prints it on the terminal. */
+    ain_observe_log_to_stderr(FALSE);
     g_warning("%s", failure->message);
+    ain_observe_log_to_stderr(TRUE);
   } else {
     g_message("the AINode has successfully stopped");
   }

@@ -26,6 +26,7 @@ void ain_app_options_clear(AinAppOptions *options) {
 
 gboolean ain_app_parse(AinAppOptions *options, const GOptionEntry *entries, const char *what,
                        const char *description, int max_arguments, int *argc, char ***argv) {
+  gboolean version = FALSE;
   const GOptionEntry shared[] = {
     { "home", 0, 0, G_OPTION_ARG_FILENAME, &options->home, "Installation directory (or IOTDB_AINODE_HOME)",
       "DIR" },
@@ -33,6 +34,8 @@ gboolean ain_app_parse(AinAppOptions *options, const GOptionEntry *entries, cons
       "Configuration file (default: conf/iotdb-ainode.properties)", "FILE" },
     { "define", 'D', 0, G_OPTION_ARG_STRING_ARRAY, &options->overrides, "Set a configuration key",
       "KEY=VALUE" },
+    /* answered by main() wherever it stands; here for --help */
+    { "version", 0, 0, G_OPTION_ARG_NONE, &version, "Print version and build", NULL },
     G_OPTION_ENTRY_NULL,
   };
   g_autoptr(GOptionContext) context = g_option_context_new(what);

@@ -1,4 +1,5 @@
-/* The command line but for `start`: stop, remove, config, and what all commands share. Main thread. */
+/* The command line but for `start`: stop, remove, config, doctor, and what all commands share. Main thread.
+ */
 #pragma once
 #include "app/app.h"
 
@@ -20,3 +21,8 @@ int ain_app_exit_code(const GError *error);
 int ain_app_stop_command(AinAppOptions *options, int argc, char **argv);
 int ain_app_remove_command(AinAppOptions *options, int argc, char **argv);
 int ain_app_config_command(AinAppOptions *options, int argc, char **argv);
+int ain_app_doctor_command(AinAppOptions *options, int argc, char **argv);
+
+/* After a start that failed: prints on stderr what else the doctor's quick look finds wrong, in some 20 ms.
+ * sentence: what was said already. */
+void ain_app_explain_failure(const AinAppOptions *options, int exit_code, const char *sentence);

@@ -84,31 +84,31 @@ static void listen_to_child(int in, int signals, GString *said) {
   }
 }
 
-static int report(const GString *said) {
+static int report(const GString *said, char **sentence) {
   const gsize head = sizeof(pid_t);
-  if (said->len <= head) {
-    g_printerr("AINode ended before it was ready; its messages are above and in the logs directory.\n");
-    return AIN_EXIT_FAILURE;
-  }
-  int exit_code = (guint8)said->str[head];
+  gboolean told = said->len > head;
+  int exit_code = told ? (guint8)said->str[head] : AIN_EXIT_FAILURE;
+  *sentence =
+      g_strdup(told ? said->str + head + 1
+                    : "AINode ended before it was ready; its messages are above and in the logs directory.");
   if (exit_code == AIN_EXIT_OK) {
-    g_print("%s\n", said->str + head + 1);
+    g_print("%s\n", *sentence);
   } else {
-    g_printerr("%s\n", said->str + head + 1);
+    g_printerr("%s\n", *sentence);
   }
   return exit_code;
 }
 
-static int wait_for_outcome(pid_t middle, int in, const sigset_t *passed_on) {
+static int wait_for_outcome(pid_t middle, int in, const sigset_t *passed_on, char **sentence) {
   ain_fd int signals = signalfd(-1, passed_on, SFD_CLOEXEC);
   g_autoptr(GString) said = g_string_new(NULL);
   listen_to_child(in, signals, said);
   while (waitpid(middle, NULL, 0) < 0 && errno == EINTR) {
   }
-  return report(said);
+  return report(said, sentence);
 }
 
-int ain_daemon_enter(AinDaemon **child) {
+int ain_daemon_enter(AinDaemon **child, char **sentence) {
   sigset_t passed_on;
   sigset_t before;
   sigemptyset(&passed_on);
@@ -117,7 +117,8 @@ int ain_daemon_enter(AinDaemon **child) {
   sigaddset(&passed_on, SIGHUP);
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) {
-    g_printerr("cannot go to the background: %s\n", g_strerror(errno));
+    *sentence = g_strdup_printf("cannot go to the background: %s", g_strerror(errno));
+    g_printerr("%s\n", *sentence);
     return AIN_EXIT_FAILURE;
   }
   ain_fd int in = ends[0];
@@ -135,9 +136,10 @@ int ain_daemon_enter(AinDaemon **child) {
   ain_fd_close(&out);
   int exit_code = AIN_EXIT_FAILURE;
   if (pid > 0) {
-    exit_code = wait_for_outcome(pid, in, &passed_on);
+    exit_code = wait_for_outcome(pid, in, &passed_on, sentence);
   } else {
-    g_printerr("cannot go to the background: %s\n", g_strerror(errno));
+    *sentence = g_strdup_printf("cannot go to the background: %s", g_strerror(errno));
+    g_printerr("%s\n", *sentence);
   }
   (void)pthread_sigmask(SIG_SETMASK, &before, NULL);
   return exit_code;

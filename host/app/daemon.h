@@ -6,9 +6,9 @@
 typedef struct AinDaemon AinDaemon;
 
 /* Forks. In the child: returns -1 and *child, to be told the outcome once and freed. In the parent: waits,
- * prints the outcome and returns the exit code. The child is a group leader in a session of its own, without
- * a terminal; until it is ready its messages still go to the parent's. */
-int ain_daemon_enter(AinDaemon **child);
+ * prints the outcome, also owned in *sentence, and returns the exit code. The child is a group leader in a
+ * session of its own, without a terminal; until it is ready its messages still go to the parent's. */
+int ain_daemon_enter(AinDaemon **child, char **sentence);
 
 /* Tells the parent the outcome and lets go of its terminal: from now on stdout and stderr are /dev/null. The
  * second and later calls do nothing. */

@@ -9,4 +9,5 @@ typedef enum {
   AIN_EXIT_ENVIRONMENT = 4,   /* the Python environment lacks something */
   AIN_EXIT_RUNNING = 5,       /* another AINode holds this directory or port */
   AIN_EXIT_REJECTED = 6,      /* the cluster refused this node */
+  AIN_EXIT_WARNINGS = 7,      /* doctor: no errors, but warnings */
 } AinExit;

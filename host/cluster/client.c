@@ -28,6 +28,7 @@ void ain_reply_clear(AinReply *reply) {
   g_free(reply->message);
   g_free(reply->redirect.host);
   g_free(reply->cluster_id);
+  g_free(reply->cluster_name);
   g_clear_pointer(&reply->members, g_ptr_array_unref);
   *reply = (AinReply){ 0 };
 }
@@ -282,5 +283,20 @@ gboolean ain_config_node_get_cluster_id(AinConfigNode *node, AinReply *reply, GE
   }
   take_status(reply, response->status);
   reply->cluster_id = printable(response->clusterId);
+  return TRUE;
+}
+
+gboolean ain_config_node_show_variables(AinConfigNode *node, AinReply *reply, GError **error) {
+  GError *cause = NULL;
+  g_autoptr(GObject) response_owner = g_object_new(IOTDB_TYPE_T_SHOW_VARIABLES_RESP, NULL);
+  iotdbTShowVariablesResp *response = (iotdbTShowVariablesResp *)response_owner;
+  if (!CLIENT(send_show_variables)(node->service, &cause) || !await(node, AIN_REPLY_SHOW_VARIABLES, &cause)
+      || !CLIENT(recv_show_variables)(node->service, &response, &cause)) {
+    return failed(AIN_REPLY_SHOW_VARIABLES, cause, error);
+  }
+  take_status(reply, response->status);
+  if (response->__isset_clusterParameters) {
+    reply->cluster_name = printable(response->clusterParameters->clusterName);
+  }
   return TRUE;
 }

@@ -28,7 +28,8 @@ typedef struct {
   gint32 node_id; /* REGISTER, code 200: the id; otherwise -1 */
   GPtrArray
       *members; /* of AinMember: REGISTER, RESTART (ConfigNodes), SHOW_CLUSTER, GET_CONFIGURATION (AINodes) */
-  char *cluster_id; /* GET_CLUSTER_ID */
+  char *cluster_id;   /* GET_CLUSTER_ID */
+  char *cluster_name; /* SHOW_VARIABLES, code 200 */
 } AinReply;
 
 void ain_reply_clear(AinReply *reply);
@@ -58,6 +59,7 @@ gboolean ain_config_node_get_configuration(AinConfigNode *node, gint32 node_id, 
                                            GError **error);
 gboolean ain_config_node_show_cluster(AinConfigNode *node, AinReply *reply, GError **error);
 gboolean ain_config_node_get_cluster_id(AinConfigNode *node, AinReply *reply, GError **error);
+gboolean ain_config_node_show_variables(AinConfigNode *node, AinReply *reply, GError **error);
 
 /* Owned list element for tests and callers that build replies. */
 void ain_member_free(AinMember *member);

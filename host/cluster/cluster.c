@@ -6,15 +6,18 @@
 #include "cluster/join.h"
 #include "cluster/leader.h"
 #include "cluster/release.h"
+#include "cluster/resolve.h"
 #include "protocol/types.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #define SECOND ((gint64)G_USEC_PER_SEC)
 #define REFRESH (60 * SECOND)
+#define REFRESH_PAUSE (5 * SECOND) /* however many peers come */
 #define ASK_MS 5000
 #define FIRST_RETRY (1 * SECOND)
 
@@ -30,6 +33,7 @@ struct AinCluster {
   const AinConfig *config;
   Link *link;
   int cancel_fd;
+  int refresh_fd; /* readable: the thread asks for versions without waiting longer */
   gboolean has_thread;
   pthread_t thread;
   AinIdentity *identity; /* the thread's while there is one */
@@ -104,6 +108,12 @@ void ain_cluster_on_release(AinCluster *cluster, void (*func)(AinFamily family, 
   cluster->on_release_data = data;
 }
 
+void ain_cluster_refresh(AinCluster *cluster) {
+  guint64 one = 1;
+  ssize_t written = write(cluster->refresh_fd, &one, sizeof one);
+  (void)written; /* an eventfd takes this much, or is readable already */
+}
+
 /* --- messages */
 
 static void stop_thread(AinCluster *cluster);
@@ -135,12 +145,28 @@ static Message *message_new(AinCluster *cluster) {
 
 /* --- the thread */
 
+/* Lets time pass until versions are to be asked for again. FALSE: cancelled. */
+static gboolean wait_for_refresh(AinCluster *cluster, AinLeader *leader, gint64 asked) {
+  g_autoptr(GError) error = NULL;
+  if (ain_cluster_wait(cluster->refresh_fd, POLLIN, asked + REFRESH, cluster->cancel_fd, &error)) {
+    gint64 pause = asked + REFRESH_PAUSE - ain_loop_now();
+    if (pause > 0 && !ain_leader_sleep(leader, pause)) {
+      return FALSE;
+    }
+    guint64 count;
+    ssize_t got = read(cluster->refresh_fd, &count, sizeof count);
+    (void)got;
+  }
+  return error == NULL || g_error_matches(error, AIN_ERROR, AIN_ERROR_TIMEOUT);
+}
+
 /* Keeps the versions known: a rolling upgrade changes them under a running node. */
 static void watch_versions(AinCluster *cluster, AinLeader *leader) {
   gint64 retry = FIRST_RETRY;
   for (;;) {
     Message *message = message_new(cluster);
     g_autoptr(GError) error = NULL;
+    gint64 asked = ain_loop_now();
     gboolean learnt = ain_join_versions(leader, ASK_MS, &message->versions, &error);
     if (learnt) {
       ain_loop_post(cluster->loop, deliver, message);
@@ -151,7 +177,7 @@ static void watch_versions(AinCluster *cluster, AinLeader *leader) {
       return;
     }
     retry = learnt ? FIRST_RETRY : MIN(retry * 2, REFRESH);
-    if (!ain_leader_sleep(leader, learnt ? REFRESH : retry)) {
+    if (!(learnt ? wait_for_refresh(cluster, leader, asked) : ain_leader_sleep(leader, retry))) {
       return;
     }
   }
@@ -202,7 +228,8 @@ AinCluster *ain_cluster_new(AinLoop *loop, const AinConfig *config) {
   cluster->link->references = 1;
   cluster->link->cluster = cluster;
   cluster->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (cluster->cancel_fd < 0) {
+  cluster->refresh_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (cluster->cancel_fd < 0 || cluster->refresh_fd < 0) {
     g_error("eventfd: %s", g_strerror(errno)); /* at start, with no descriptors left: nothing could work */
   }
   if (config->cluster_version != NULL && strcmp(config->cluster_version, "auto") != 0) {
@@ -221,6 +248,7 @@ void ain_cluster_free(AinCluster *cluster) {
   cluster->link->cluster = NULL;
   link_unref(cluster->link);
   ain_fd_close(&cluster->cancel_fd);
+  ain_fd_close(&cluster->refresh_fd);
   ain_identity_free(cluster->identity);
   g_clear_error(&cluster->identity_error);
   ain_release_evidence_clear(&cluster->evidence);

@@ -30,6 +30,9 @@ gint32 ain_cluster_node_id(const AinCluster *cluster); /* -1 before the first re
  * seen. */
 AinFamily ain_cluster_release(const AinCluster *cluster);
 void ain_cluster_add_evidence(AinCluster *cluster, AinFamilies seen);
+/* Asks for the members' versions now instead of within a minute, but not more often than every 5 s: a new
+ * peer may be a member that was upgraded. Loop thread; returns at once. */
+void ain_cluster_refresh(AinCluster *cluster);
 void ain_cluster_on_release(AinCluster *cluster, void (*func)(AinFamily family, gpointer data),
                             gpointer data);
 

@@ -26,6 +26,7 @@ typedef struct {
 struct AinLeader {
   const AinConfig *config;
   int cancel_fd;
+  AinTlsContext *tls; /* NULL until asked, and without TLS */
   GPtrArray *targets; /* of Target: the seeds, then those learnt */
   guint n_seeds;      /* distinct ones: the first of the targets */
   guint current;
@@ -86,6 +87,7 @@ AinLeader *ain_leader_new(const AinConfig *config, int cancel_fd) {
 void ain_leader_free(AinLeader *leader) {
   if (leader != NULL) {
     g_ptr_array_unref(leader->targets);
+    ain_tls_context_free(leader->tls);
     g_free(leader);
   }
 }
@@ -189,7 +191,8 @@ static gboolean call_target(Ask *ask, const Target *target, char **address, AinR
   AinTransportLimits limits = { .connect_us = CONNECT_TIMEOUT,
                                 .reply_us = ask->one_try ? REPLY_TIMEOUT_ONE_TRY : REPLY_TIMEOUT,
                                 .deadline = ask->deadline,
-                                .cancel_fd = ask->leader->cancel_fd };
+                                .cancel_fd = ask->leader->cancel_fd,
+                                .tls = ask->leader->tls };
   g_autoptr(AinConfigNode) node =
       ain_config_node_connect(&target->at, config->thrift_compression, &limits, error);
   if (node == NULL) {
@@ -274,6 +277,12 @@ gboolean ain_leader_ask(AinLeader *leader, const char *what, gint64 wait_ms, Ain
               .deadline = wait_ms > 0 ? ain_loop_now() + wait_ms * MILLISECOND : G_MAXINT64,
               .back_off = FIRST_BACK_OFF };
   leader->lost_answer = FALSE;
+  if (leader->config->internal_ssl && leader->tls == NULL) {
+    leader->tls = ain_transport_tls(leader->config, error);
+    if (leader->tls == NULL) {
+      return FALSE;
+    }
+  }
   if (ask.one_try) {
     leader->current = 0;
   }

@@ -27,8 +27,8 @@ static const AinThriftStruct end_point_struct = STRUCT("TEndPoint", end_point_fi
 static const AinThriftShape an_end_point = STRUCT_OF(end_point_struct);
 
 static const AinThriftStruct status_struct;
-static const AinThriftShape a_status = STRUCT_OF(status_struct);
-static const AinThriftShape statuses = LIST_OF(a_status);
+const AinThriftShape ain_reply_status = STRUCT_OF(status_struct);
+static const AinThriftShape statuses = LIST_OF(ain_reply_status);
 static const AinThriftField status_fields[] = {
   { 1, TRUE, "code", &an_i32 },         { 2, FALSE, "message", &a_text },
   { 3, FALSE, "subStatus", &statuses }, { 4, FALSE, "redirectNode", &an_end_point },
@@ -93,7 +93,7 @@ static const AinThriftShape node_status = { .type = AIN_THRIFT_MAP, .key = &an_i
 
 /* --- responses */
 static const AinThriftField register_fields[] = {
-  { 1, TRUE, "status", &a_status },
+  { 1, TRUE, "status", &ain_reply_status },
   { 2, TRUE, "configNodeList", &config_nodes },
   { 3, FALSE, "aiNodeId", &an_i32 },
 };
@@ -101,14 +101,14 @@ static const AinThriftStruct register_struct = STRUCT("TAINodeRegisterResp", reg
 static const AinThriftShape a_register = STRUCT_OF(register_struct);
 
 static const AinThriftField restart_fields[] = {
-  { 1, TRUE, "status", &a_status },
+  { 1, TRUE, "status", &ain_reply_status },
   { 2, TRUE, "configNodeList", &config_nodes },
 };
 static const AinThriftStruct restart_struct = STRUCT("TAINodeRestartResp", restart_fields);
 static const AinThriftShape a_restart = STRUCT_OF(restart_struct);
 
 static const AinThriftField get_configuration_fields[] = {
-  { 1, TRUE, "status", &a_status },
+  { 1, TRUE, "status", &ain_reply_status },
   { 2, FALSE, "aiNodeConfigurationMap", &configurations },
 };
 static const AinThriftStruct get_configuration_struct =
@@ -116,7 +116,7 @@ static const AinThriftStruct get_configuration_struct =
 static const AinThriftShape a_get_configuration = STRUCT_OF(get_configuration_struct);
 
 static const AinThriftField show_cluster_fields[] = {
-  { 1, TRUE, "status", &a_status },         { 2, TRUE, "configNodeList", &config_nodes },
+  { 1, TRUE, "status", &ain_reply_status }, { 2, TRUE, "configNodeList", &config_nodes },
   { 3, TRUE, "dataNodeList", &data_nodes }, { 4, TRUE, "aiNodeList", &ai_nodes },
   { 5, TRUE, "nodeStatus", &node_status },  { 6, TRUE, "nodeVersionInfo", &versions },
 };
@@ -124,23 +124,37 @@ static const AinThriftStruct show_cluster_struct = STRUCT("TShowClusterResp", sh
 static const AinThriftShape a_show_cluster = STRUCT_OF(show_cluster_struct);
 
 static const AinThriftField cluster_id_fields[] = {
-  { 1, TRUE, "status", &a_status },
+  { 1, TRUE, "status", &ain_reply_status },
   { 2, TRUE, "clusterId", &a_text },
 };
 static const AinThriftStruct cluster_id_struct = STRUCT("TGetClusterIdResp", cluster_id_fields);
 static const AinThriftShape a_cluster_id = STRUCT_OF(cluster_id_struct);
 
+static const AinThriftField parameters_fields[] = {
+  { 1, TRUE, "clusterName", &a_text },
+};
+static const AinThriftStruct parameters_struct = STRUCT("TClusterParameters", parameters_fields);
+static const AinThriftShape parameters = STRUCT_OF(parameters_struct);
+
+static const AinThriftField show_variables_fields[] = {
+  { 1, TRUE, "status", &ain_reply_status },
+  { 2, FALSE, "clusterParameters", &parameters },
+};
+static const AinThriftStruct show_variables_struct = STRUCT("TShowVariablesResp", show_variables_fields);
+static const AinThriftShape a_show_variables = STRUCT_OF(show_variables_struct);
+
 /* A result is a struct whose field 0 is what the method returns; none of the methods declares exceptions. */
-static const struct {
-  const char *method;
-  AinThriftField success;
-} replies[AIN_REPLY_KINDS] = {
-  [AIN_REPLY_REGISTER] = { "registerAINode", { 0, TRUE, "success", &a_register } },
-  [AIN_REPLY_RESTART] = { "restartAINode", { 0, TRUE, "success", &a_restart } },
-  [AIN_REPLY_REMOVE] = { "removeAINode", { 0, TRUE, "success", &a_status } },
-  [AIN_REPLY_GET_CONFIGURATION] = { "getAINodeConfiguration", { 0, TRUE, "success", &a_get_configuration } },
-  [AIN_REPLY_SHOW_CLUSTER] = { "showCluster", { 0, TRUE, "success", &a_show_cluster } },
-  [AIN_REPLY_GET_CLUSTER_ID] = { "getClusterId", { 0, TRUE, "success", &a_cluster_id } },
+#define OTHER "perhaps a DataNode's port"
+static const AinReplyForm replies[AIN_REPLY_KINDS] = {
+  [AIN_REPLY_REGISTER] = { "registerAINode", { 0, TRUE, "success", &a_register }, OTHER },
+  [AIN_REPLY_RESTART] = { "restartAINode", { 0, TRUE, "success", &a_restart }, OTHER },
+  [AIN_REPLY_REMOVE] = { "removeAINode", { 0, TRUE, "success", &ain_reply_status }, OTHER },
+  [AIN_REPLY_GET_CONFIGURATION] = { "getAINodeConfiguration",
+                                    { 0, TRUE, "success", &a_get_configuration },
+                                    OTHER },
+  [AIN_REPLY_SHOW_CLUSTER] = { "showCluster", { 0, TRUE, "success", &a_show_cluster }, OTHER },
+  [AIN_REPLY_GET_CLUSTER_ID] = { "getClusterId", { 0, TRUE, "success", &a_cluster_id }, OTHER },
+  [AIN_REPLY_SHOW_VARIABLES] = { "showVariables", { 0, TRUE, "success", &a_show_variables }, OTHER },
 };
 
 const char *ain_reply_method(AinReplyKind kind) {
@@ -167,67 +181,66 @@ char *ain_reply_printable(const char *text, gsize size) {
 }
 
 /* TApplicationException { 1: string message, 2: i32 type } */
-static gboolean report_exception(AinThriftWalk *walk, AinReplyKind kind, GError **error) {
+static gboolean report_exception(AinReader *reader, const AinReplyForm *form, GError **error) {
   AinSlice text = { (const guint8 *)"", 0 };
+  AinField field;
   gint32 code = 0;
-  for (;;) {
-    AinThriftType type;
-    gint16 id;
-    if (!ain_thrift_walk_field(walk, &type, &id, error)) {
-      return FALSE;
-    }
-    if (type == AIN_THRIFT_STOP) {
-      break;
-    }
-    gboolean ok;
-    if (id == 1 && type == AIN_THRIFT_STRING) {
-      ok = ain_thrift_walk_string(walk, &text, error);
-    } else if (id == 2 && type == AIN_THRIFT_I32) {
-      ok = ain_thrift_walk_i32(walk, &code, error);
+  ain_reader_struct(reader, &field);
+  while (ain_reader_next(reader, &field)) {
+    if (field.id == 1 && field.type == AIN_THRIFT_STRING) {
+      ain_reader_string(reader, &text);
+    } else if (field.id == 2 && field.type == AIN_THRIFT_I32) {
+      ain_reader_i32(reader, &code);
     } else {
-      ok = ain_thrift_walk_skip(walk, type, error);
+      ain_reader_skip(reader, field.type);
     }
-    if (!ok) {
-      return FALSE;
-    }
+  }
+  if (!ain_reader_ok(reader)) {
+    return ain_thrift_walk_fail(reader, error);
   }
   g_autofree char *quoted = ain_reply_printable((const char *)text.data, text.size);
   if (code == UNKNOWN_METHOD) {
-    g_set_error(error, AIN_ERROR, AIN_ERROR_UNSUPPORTED,
-                "it is a Thrift service without %s (\"%s\"), perhaps a DataNode's port", replies[kind].method,
-                quoted);
+    g_set_error(error, AIN_ERROR, AIN_ERROR_UNSUPPORTED, "it is a Thrift service without %s (\"%s\")%s%s",
+                form->method, quoted, form->other != NULL ? ", " : "",
+                form->other != NULL ? form->other : "");
   } else {
     g_set_error(error, AIN_ERROR, AIN_ERROR_UNREACHABLE,
-                "it failed on %s with exception %" G_GINT32_FORMAT ": \"%s\"", replies[kind].method, code,
-                quoted);
+                "it failed on %s with exception %" G_GINT32_FORMAT ": \"%s\"", form->method, code, quoted);
   }
   return FALSE;
 }
 
 gboolean ain_reply_check(AinReplyKind kind, AinSlice frame, gboolean compact, GError **error) {
-  AinThriftWalk walk;
-  AinThriftMessage message;
-  if (!ain_thrift_walk_begin(&walk, frame, &message, error)) {
-    return FALSE;
+  return ain_reply_check_form(&replies[kind], frame, compact, error);
+}
+
+gboolean ain_reply_check_form(const AinReplyForm *form, AinSlice frame, gboolean compact, GError **error) {
+  AinReader reader;
+  AinMessage message;
+  ain_reader_init(&reader, frame.data, frame.size);
+  reader.parts_left = AIN_THRIFT_MAX_PARTS;
+  if (!ain_reader_message(&reader, &message)) {
+    return ain_thrift_walk_fail(&reader, error);
   }
-  if (walk.compact != compact) {
+  if ((reader.protocol == AIN_THRIFT_COMPACT) != compact) {
     g_set_error(error, AIN_ERROR, AIN_ERROR_MALFORMED,
-                "it answered in the %s protocol to a request in the %s", walk.compact ? "compact" : "binary",
+                "it answered in the %s protocol to a request in the %s", compact ? "binary" : "compact",
                 compact ? "compact" : "binary");
     return FALSE;
   }
-  if (message.type == AIN_THRIFT_EXCEPTION) {
-    return report_exception(&walk, kind, error);
+  if (message.type == AIN_MESSAGE_EXCEPTION) {
+    return report_exception(&reader, form, error);
   }
-  if (message.type != AIN_THRIFT_REPLY || message.seqid != 0
-      || !ain_slice_equal(message.name, replies[kind].method)) {
+  if (message.type != AIN_MESSAGE_REPLY || message.seqid != 0
+      || !ain_slice_equal(message.name, form->method)) {
     g_autofree char *name = ain_reply_printable((const char *)message.name.data, message.name.size);
     g_set_error(error, AIN_ERROR, AIN_ERROR_MALFORMED,
                 "it answered with message type %u, method \"%s\", sequence id %" G_GINT32_FORMAT
                 " instead of a reply to %s",
-                (guint)message.type, name, message.seqid, replies[kind].method);
+                (guint)message.type, name, message.seqid, form->method);
     return FALSE;
   }
-  AinThriftStruct result = { "the result", &replies[kind].success, 1 };
-  return ain_thrift_walk_struct(&walk, &result, error) && ain_thrift_walk_end(&walk, error);
+  AinThriftStruct result = { "the result", &form->success, 1 };
+  return ain_thrift_walk_struct(&reader, &result, error)
+         && (ain_reader_end(&reader) || ain_thrift_walk_fail(&reader, error));
 }

@@ -16,12 +16,14 @@
 #define HEADER 4
 /* A reply names the cluster's nodes: 1,000 nodes take some 200 KB. */
 #define MAX_REPLY (16U << 20)
+#define LARGEST_FRAME (512U << 20) /* that IoTDB's servers write by default */
 #define FIRST_READ (64U << 10)
 
 struct _AinTransport {
   ThriftTransport parent;
   AinTransportLimits limits;
   int fd;
+  AinTls *tls; /* NULL without TLS */
   char *address;
   gboolean was_sent;
   GByteArray *out; /* room for the length, then the request being written */
@@ -52,9 +54,14 @@ static gboolean transport_open(ThriftTransport *transport, GError **error) {
   return TRUE;
 }
 
+static void hang_up(AinTransport *self) {
+  g_clear_pointer(&self->tls, ain_tls_free);
+  ain_fd_close(&self->fd);
+}
+
 static gboolean transport_close(ThriftTransport *transport, GError **error) {
   (void)error;
-  ain_fd_close(&AIN_TRANSPORT(transport)->fd);
+  hang_up(AIN_TRANSPORT(transport));
   return TRUE;
 }
 
@@ -85,15 +92,28 @@ static gboolean transport_end(ThriftTransport *transport, GError **error) {
   return TRUE;
 }
 
-static gboolean lost(GError **error, int errno_value, const char *doing) {
-  g_set_error(error, AIN_ERROR, AIN_ERROR_UNREACHABLE, "%s: %s", doing, g_strerror(errno_value));
+static gboolean lost(const AinTransport *self, GError **error, int errno_value, const char *doing) {
+  gboolean by_tls = self->tls != NULL && errno_value == EPROTO;
+  g_set_error(error, AIN_ERROR, AIN_ERROR_UNREACHABLE, "%s: %s", doing,
+              by_tls ? ain_tls_failure(self->tls) : g_strerror(errno_value));
   return FALSE;
+}
+
+static ssize_t io_send(AinTransport *self, const guint8 *data, gsize size) {
+  return self->tls == NULL ? send(self->fd, data, size, MSG_NOSIGNAL) : ain_tls_write(self->tls, data, size);
+}
+
+static ssize_t io_receive(AinTransport *self, guint8 *data, gsize size) {
+  return self->tls == NULL ? recv(self->fd, data, size, 0) : ain_tls_read(self->tls, data, size);
 }
 
 /* ain_cluster_wait() with the sentence for a peer that is too slow. */
 static gboolean wait_io(AinTransport *self, short events, gint64 deadline, const char *too_slow,
                         GError **error) {
   g_autoptr(GError) waited = NULL;
+  if (self->tls != NULL) {
+    events = (short)ain_tls_events(self->tls);
+  }
   if (ain_cluster_wait(self->fd, events, deadline, self->limits.cancel_fd, &waited)) {
     return TRUE;
   }
@@ -109,10 +129,23 @@ static gint64 io_deadline(const AinTransport *self) {
   return MIN(ain_loop_now() + self->limits.reply_us, self->limits.deadline);
 }
 
+/* Who refuses this node's certificate says so behind a handshake that is done on this side (TLS 1.3), and
+ * hangs up: what it said may lie there unread. */
+static gboolean lost_request(AinTransport *self, int errno_value, GError **error) {
+  guint8 byte = 0;
+  if (self->tls != NULL && ain_tls_read(self->tls, &byte, 1) < 0 && errno == EPROTO) {
+    errno_value = EPROTO;
+  }
+  gboolean hung_up = self->tls != NULL && errno_value != EPROTO;
+  return lost(self, error, errno_value,
+              hung_up ? "the request could not be sent, perhaps for this node's certificate"
+                      : "the request could not be sent");
+}
+
 static gboolean send_all(AinTransport *self, const guint8 *data, gsize size, GError **error) {
   gint64 deadline = io_deadline(self);
   while (size > 0) {
-    ssize_t count = send(self->fd, data, size, MSG_NOSIGNAL);
+    ssize_t count = io_send(self, data, size);
     if (count >= 0) {
       self->was_sent = TRUE;
       data += count;
@@ -122,7 +155,7 @@ static gboolean send_all(AinTransport *self, const guint8 *data, gsize size, GEr
         return FALSE;
       }
     } else if (errno != EINTR) {
-      return lost(error, errno, "the request could not be sent");
+      return lost_request(self, errno, error);
     }
   }
   return TRUE;
@@ -143,7 +176,7 @@ static gboolean transport_flush(ThriftTransport *transport, GError **error) {
 
 static void transport_finalize(GObject *object) {
   AinTransport *self = AIN_TRANSPORT(object);
-  ain_fd_close(&self->fd);
+  hang_up(self);
   g_free(self->address);
   g_free(self->frame);
   g_byte_array_unref(self->out);
@@ -242,6 +275,32 @@ static int connect_any(const struct addrinfo *addresses, const char *name, gint6
   return -1;
 }
 
+AinTlsContext *ain_transport_tls(const AinConfig *config, GError **error) {
+  AinTlsFiles files = { .cert_file = config->ssl_cert_file,
+                        .key_file = config->ssl_key_file,
+                        .ca_file = config->ssl_ca_file,
+                        .verify_host = config->ssl_verify_host };
+  return ain_tls_client_new(&files, error);
+}
+
+static gboolean shake_hands(AinTransport *self, gint64 deadline, GError **error) {
+  for (;;) {
+    AinTlsStep step = ain_tls_handshake(self->tls);
+    if (step == AIN_TLS_DONE) {
+      return TRUE;
+    }
+    if (step == AIN_TLS_FAILED) {
+      g_set_error(error, AIN_ERROR, AIN_ERROR_UNREACHABLE, "no TLS connection: %s",
+                  ain_tls_failure(self->tls));
+      return FALSE;
+    }
+    if (!wait_io(self, POLLIN, deadline,
+                 "no TLS connection: it does not answer the handshake; perhaps it speaks no TLS", error)) {
+      return FALSE;
+    }
+  }
+}
+
 AinTransport *ain_transport_connect(const AinEndpoint *peer, const AinTransportLimits *limits,
                                     GError **error) {
   gint64 deadline = MIN(ain_loop_now() + limits->connect_us, limits->deadline);
@@ -257,15 +316,28 @@ AinTransport *ain_transport_connect(const AinEndpoint *peer, const AinTransportL
   if (fd < 0) {
     return NULL;
   }
-  AinTransport *self = g_object_new(ain_transport_get_type(), NULL);
+  g_autoptr(AinTransport) self = g_object_new(ain_transport_get_type(), NULL);
   self->limits = *limits;
+  self->limits.max_reply = limits->max_reply > 0 ? limits->max_reply : MAX_REPLY;
+  self->limits.peer = limits->peer != NULL ? limits->peer : "ConfigNode";
+  self->limits.tls = NULL; /* was borrowed */
   self->fd = fd;
   self->address = g_steal_pointer(&used);
-  return self;
+  if (limits->tls != NULL) {
+    self->tls = ain_tls_new(limits->tls, fd, peer->host);
+    if (!shake_hands(self, deadline, error)) {
+      return NULL;
+    }
+  }
+  return g_steal_pointer(&self);
 }
 
 const char *ain_transport_address(const AinTransport *transport) {
   return transport->address;
+}
+
+void ain_transport_set_deadline(AinTransport *transport, gint64 deadline) {
+  transport->limits.deadline = deadline;
 }
 
 gboolean ain_transport_was_sent(const AinTransport *transport) {
@@ -284,7 +356,7 @@ static gboolean ended(AinTransport *self, gsize got, gsize size, GError **error)
                 " bytes short of at least %" G_GSIZE_FORMAT,
                 size - got, size);
   }
-  ain_fd_close(&self->fd);
+  hang_up(self);
   return FALSE;
 }
 
@@ -292,7 +364,7 @@ static gboolean receive_exactly(AinTransport *self, guint8 *data, gsize size, gi
                                 GError **error) {
   gsize got = 0;
   while (got < size) {
-    ssize_t count = recv(self->fd, data + got, size - got, 0);
+    ssize_t count = io_receive(self, data + got, size - got);
     if (count > 0) {
       got += (gsize)count;
     } else if (count == 0 || errno == ECONNRESET) {
@@ -302,17 +374,21 @@ static gboolean receive_exactly(AinTransport *self, guint8 *data, gsize size, gi
         return FALSE;
       }
     } else if (errno != EINTR) {
-      return lost(error, errno, "its answer could not be read");
+      return lost(self, error, errno, "its answer could not be read");
     }
   }
   return TRUE;
+}
+
+static gboolean is_tls_record(const guint8 header[HEADER]) {
+  return header[0] >= 0x14 && header[0] <= 0x17 && header[1] == 3;
 }
 
 /* The four bytes are no length of ours: says what they and their successors look like. */
 static gboolean not_framed(AinTransport *self, const guint8 header[HEADER], GError **error) {
   guint8 text[80];
   memcpy(text, header, HEADER);
-  ssize_t more = recv(self->fd, text + HEADER, sizeof text - HEADER, MSG_DONTWAIT);
+  ssize_t more = io_receive(self, text + HEADER, sizeof text - HEADER);
   gsize size = HEADER + (gsize)MAX(more, 0);
   gboolean is_text = TRUE;
   for (guint i = 0; i < HEADER; i++) {
@@ -320,19 +396,31 @@ static gboolean not_framed(AinTransport *self, const guint8 header[HEADER], GErr
   }
   if (is_text) {
     g_autofree char *quoted = ain_reply_printable((const char *)text, size);
-    g_set_error(error, AIN_ERROR, AIN_ERROR_MALFORMED, "it is not a ConfigNode: it answered \"%s\"",
-                g_strstrip(quoted));
-  } else if (header[0] >= 0x14 && header[0] <= 0x17 && header[1] == 3) {
+    g_set_error(error, AIN_ERROR, AIN_ERROR_MALFORMED, "it is not a %s: it answered \"%s\"",
+                self->limits.peer, g_strstrip(quoted));
+  } else if (is_tls_record(header)) {
     g_set_error_literal(error, AIN_ERROR, AIN_ERROR_MALFORMED,
-                        "it wants TLS, which a ConfigNode's internal port does not");
+                        "it speaks TLS and this node does not (ain_internal_ssl_enabled for ConfigNodes, "
+                        "ain_cluster_ingress_ssl_enabled for DataNodes)");
   } else if (header[0] == 0x80 || header[0] == 0x82) {
-    g_set_error_literal(error, AIN_ERROR, AIN_ERROR_MALFORMED,
-                        "it is a Thrift service without frames, not a ConfigNode");
+    g_set_error(error, AIN_ERROR, AIN_ERROR_MALFORMED, "it is a Thrift service without frames, not a %s",
+                self->limits.peer);
   } else {
     g_set_error(error, AIN_ERROR, AIN_ERROR_MALFORMED,
-                "it is not a ConfigNode: its answer begins with the bytes %02x %02x %02x %02x", header[0],
-                header[1], header[2], header[3]);
+                "it is not a %s: its answer begins with the bytes %02x %02x %02x %02x", self->limits.peer,
+                header[0], header[1], header[2], header[3]);
   }
+  return FALSE;
+}
+
+/* A length that could be one of this service's is too large; other bytes are no length at all. */
+static gboolean refuse_size(AinTransport *self, const guint8 header[HEADER], gsize size, GError **error) {
+  if (size == 0 || size > LARGEST_FRAME || is_tls_record(header)) {
+    return not_framed(self, header, error);
+  }
+  g_set_error(error, AIN_ERROR, AIN_ERROR_TOO_LARGE,
+              "its answer has %" G_GSIZE_FORMAT " bytes, at most %" G_GSIZE_FORMAT " are accepted", size,
+              self->limits.max_reply);
   return FALSE;
 }
 
@@ -359,8 +447,8 @@ gboolean ain_transport_receive(AinTransport *transport, AinSlice *frame, GError 
     return FALSE;
   }
   gsize size = (gsize)header[0] << 24 | (gsize)header[1] << 16 | (gsize)header[2] << 8 | header[3];
-  if (size == 0 || size > MAX_REPLY) {
-    return not_framed(transport, header, error);
+  if (size == 0 || size > transport->limits.max_reply) {
+    return refuse_size(transport, header, size, error);
   }
   if (!receive_body(transport, size, deadline, error)) {
     return FALSE;

@@ -27,13 +27,18 @@ typedef struct {
   /* data session (training, covariates) */
   char *ingress_address;
   guint16 ingress_port;
+  AinEndpoint *ingress_nodes; /* further ones, asked in turn */
+  guint n_ingress_nodes;
   char *ingress_username;
   char *ingress_password;
   char *ingress_time_zone;
-  gboolean ingress_ssl;  /* FALSE: 1 is refused as long as there is no TLS */
-  gboolean internal_ssl; /* likewise */
-  char *ssl_cert_file;   /* absolute, or NULL */
-  char *ssl_key_file;    /* absolute, or NULL */
+  gboolean ingress_ssl;
+  /* TLS; paths are absolute, or NULL */
+  gboolean internal_ssl;
+  char *ssl_cert_file;
+  char *ssl_key_file;
+  char *ssl_ca_file;
+  gboolean ssl_verify_host;
   /* directories, absolute */
   char *system_dir;
   char *models_dir;
@@ -45,6 +50,8 @@ typedef struct {
   gint64 queue_max_requests;  /* per model */
   gint64 queue_max_bytes;     /* per model */
   gint64 worker_memory_bytes; /* 0 = no limit */
+  gint64 model_memory_bytes;  /* 0 = half of the machine's */
+  gint64 shared_memory_bytes; /* 0 = a quarter of the machine's */
   gint64 drain_ms;
   gint64 max_batch_delay_us;
   gint64 model_replicas;     /* per device */
@@ -52,6 +59,10 @@ typedef struct {
   char *null_policy;         /* "zero", "interpolate" or "error" */
   gboolean official_numbers; /* built-ins answer as the official releases do where ours are right */
   gint64 prototype_idle_s;   /* 0 = it stays */
+  gint64 model_fetch_max_bytes;
+  gint64 model_fetch_timeout_s;
+  gboolean model_fetch_private_addresses;
+  gboolean weights_download; /* at the start */
   char *worker_sandbox;      /* "on" or "off" */
   char *worker_read_paths;   /* separated by ':', or "" */
   char *worker_start_method; /* "fork" or "spawn" */
@@ -77,3 +88,4 @@ char *ain_config_print(const AinConfig *config);
 /* The shipped conf/iotdb-ainode.properties and docs/CONFIGURATION.md, from the same table. Owned. */
 char *ain_config_properties_template(void);
 char *ain_config_markdown(void);
+char *ain_config_man(void); /* roff */

@@ -40,6 +40,10 @@ void ain_config_free(AinConfig *config) {
     g_free(config->seeds[i].host);
   }
   g_free(config->seeds);
+  for (guint i = 0; i < config->n_ingress_nodes; i++) {
+    g_free(config->ingress_nodes[i].host);
+  }
+  g_free(config->ingress_nodes);
   char *const texts[] = { config->home,
                           config->config_file,
                           config->cluster_name,
@@ -51,6 +55,7 @@ void ain_config_free(AinConfig *config) {
                           config->ingress_time_zone,
                           config->ssl_cert_file,
                           config->ssl_key_file,
+                          config->ssl_ca_file,
                           config->system_dir,
                           config->models_dir,
                           config->builtin_models_dir,

@@ -93,24 +93,44 @@ const AinKey ain_keys[] = {
     .type = AIN_VALUE_BOOLEAN,
     .section = AIN_SECTION_SERVICE,
     .initial = "0",
-    .max = 0,
+    .max = 1,
     .since = "2.0.6",
     .offset = FIELD(internal_ssl),
-    .doc = "TLS inside the cluster. This version has none and refuses 1, rather than go on unencrypted." },
+    .doc = "1: TLS 1.2 or later on this node's port and toward the ConfigNode; both sides must be set alike. "
+           "Needs the certificate and key below." },
   { .name = "ain_thrift_ssl_cert_file",
     .type = AIN_VALUE_PATH,
     .section = AIN_SECTION_SERVICE,
     .initial = "",
     .since = "2.0.6",
     .offset = FIELD(ssl_cert_file),
-    .doc = "PEM file with the certificate for TLS; read only when TLS is on." },
+    .doc = "PEM file with this node's certificate, then those between it and its CA; read only when TLS is "
+           "on. Without ain_thrift_ssl_ca_file, the certificates that are believed of others, too." },
   { .name = "ain_thrift_ssl_key_file",
     .type = AIN_VALUE_PATH,
     .section = AIN_SECTION_SERVICE,
     .initial = "",
     .since = "2.0.6",
     .offset = FIELD(ssl_key_file),
-    .doc = "PEM file with the private key for TLS; read only when TLS is on." },
+    .doc = "PEM file with the private key of that certificate, without a passphrase." },
+  { .name = "ain_thrift_ssl_ca_file",
+    .type = AIN_VALUE_PATH,
+    .section = AIN_SECTION_SERVICE,
+    .initial = "",
+    .since = OURS,
+    .offset = FIELD(ssl_ca_file),
+    .doc = "PEM file with the certificates of the CA whose nodes are believed. Named, callers must show a "
+           "certificate of that CA, too; empty, callers are not asked for one." },
+  { .name = "ain_thrift_ssl_verify_host",
+    .type = AIN_VALUE_BOOLEAN,
+    .section = AIN_SECTION_SERVICE,
+    .initial = "1",
+    .max = 1,
+    .since = OURS,
+    .offset = FIELD(ssl_verify_host),
+    .doc =
+        "1: with ain_thrift_ssl_ca_file, the certificate of a ConfigNode or DataNode must bear the name or "
+        "address that this node dials. 0: any certificate of that CA will do." },
 
   { .name = "ain_cluster_ingress_address",
     .type = AIN_VALUE_HOST,
@@ -130,6 +150,13 @@ const AinKey ain_keys[] = {
     .since = "2.0.5",
     .offset = FIELD(ingress_port),
     .doc = "Client port of that DataNode." },
+  { .name = "ain_cluster_ingress_nodes",
+    .type = AIN_VALUE_SEEDS,
+    .section = AIN_SECTION_DATA,
+    .initial = "",
+    .since = OURS,
+    .offset = FIELD(ingress_nodes),
+    .doc = "Client addresses of further DataNodes, asked in turn when that one is not there." },
   { .name = "ain_cluster_ingress_username",
     .type = AIN_VALUE_TEXT,
     .flags = AIN_KEY_SHIPPED,
@@ -164,10 +191,11 @@ const AinKey ain_keys[] = {
     .type = AIN_VALUE_BOOLEAN,
     .section = AIN_SECTION_DATA,
     .initial = "0",
-    .max = 0,
+    .max = 1,
     .since = "2.0.6",
     .offset = FIELD(ingress_ssl),
-    .doc = "TLS of that session. This version has none and refuses 1, rather than go on unencrypted." },
+    .doc = "1: TLS 1.2 or later for that session; the DataNode has enable_thrift_ssl=true. Its certificate "
+           "must come from ain_thrift_ssl_ca_file, or be in ain_thrift_ssl_cert_file." },
 
   { .name = "ain_system_dir",
     .type = AIN_VALUE_PATH,
@@ -257,6 +285,34 @@ const AinKey ain_keys[] = {
     .since = OURS,
     .offset = FIELD(worker_memory_bytes),
     .doc = "Data memory one worker process may take. 0: no limit." },
+  { .name = "ain_model_memory_bytes",
+    .type = AIN_VALUE_INTEGER,
+    .flags = AIN_KEY_ZERO_IS_OFF,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "0",
+    .min = 64 * MIB,
+    .max = 1024 * GIB,
+    .unit = "bytes",
+    .since = OURS,
+    .offset = FIELD(model_memory_bytes),
+    .doc =
+        "Memory of the processes of loaded models together, each with its share of what they share. Over "
+        "it, the models that nobody asked for with LOAD MODEL are unloaded, the longest unused first, and "
+        "loaded again by their next request. 0: half of the memory of the machine or of its control group." },
+  { .name = "ain_shared_memory_bytes",
+    .type = AIN_VALUE_INTEGER,
+    .flags = AIN_KEY_ZERO_IS_OFF,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "0",
+    .min = 16 * MIB,
+    .max = 1024 * GIB,
+    .unit = "bytes",
+    .since = OURS,
+    .offset = FIELD(shared_memory_bytes),
+    .doc =
+        "Shared memory for the arrays of all requests and results that are being computed. What finds no "
+        "room waits; one request, and one result, may have three eighths of it. 0: a quarter of the memory "
+        "of the machine or of its control group." },
   { .name = "ain_batching",
     .type = AIN_VALUE_BOOLEAN,
     .section = AIN_SECTION_INFERENCE,
@@ -267,6 +323,49 @@ const AinKey ain_keys[] = {
     .doc = "1: requests that wait while a model is busy run together, for models that were proven to answer "
            "the same "
            "then (to about 1e-4). 0: every request runs alone, answers are equal to the last bit." },
+  { .name = "ain_model_fetch_max_bytes",
+    .type = AIN_VALUE_INTEGER,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "17179869184",
+    .min = MIB,
+    .max = 1024 * GIB,
+    .unit = "bytes",
+    .since = OURS,
+    .offset = FIELD(model_fetch_max_bytes),
+    .doc =
+        "Bytes that CREATE MODEL may fetch from http://, https:// or repo://, and the hub for the weights of "
+        "one model." },
+  { .name = "ain_model_fetch_timeout_s",
+    .type = AIN_VALUE_INTEGER,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "1800",
+    .min = 1,
+    .max = 86400,
+    .unit = "seconds",
+    .since = OURS,
+    .offset = FIELD(model_fetch_timeout_s),
+    .doc = "How long that may take." },
+  { .name = "ain_model_fetch_private_addresses",
+    .type = AIN_VALUE_BOOLEAN,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "0",
+    .max = 1,
+    .since = OURS,
+    .offset = FIELD(model_fetch_private_addresses),
+    .doc = "1: http:// and https:// of CREATE MODEL may lead to private, loopback and link-local addresses, "
+           "such "
+           "as a server of one's own; 0: to public ones only." },
+  { .name = "ain_weights_download",
+    .type = AIN_VALUE_BOOLEAN,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "0",
+    .max = 1,
+    .since = OURS,
+    .offset = FIELD(weights_download),
+    .doc =
+        "1: weights of timer_xl and sundial that are missing at the start are fetched from the hub, in the "
+        "background, by the Python package huggingface_hub, which has to be installed, with its own "
+        "environment variables (HF_ENDPOINT, HF_TOKEN, ...)." },
   { .name = "ain_official_numbers",
     .type = AIN_VALUE_BOOLEAN,
     .section = AIN_SECTION_INFERENCE,
@@ -285,9 +384,11 @@ const AinKey ain_keys[] = {
     .initial = "zero",
     .since = OURS,
     .offset = FIELD(null_policy),
-    .doc = "What a null in the input becomes. zero: 0, as DataNodes make of most nulls themselves; interpolate: "
-           "the value on the line between its neighbours; error: the request is refused. The attribute or option "
-           "nulls of a request goes before." },
+    .doc =
+        "What a null in the input becomes. zero: 0, as DataNodes make of most nulls themselves; interpolate: "
+        "the value on the line between its neighbours; error: the request is refused. The attribute or "
+        "option "
+        "nulls of a request goes before." },
   { .name = "ain_max_batch_delay_us",
     .type = AIN_VALUE_INTEGER,
     .section = AIN_SECTION_INFERENCE,

@@ -9,7 +9,7 @@ typedef enum {
   AIN_VALUE_TEXT,      /* min..max bytes */
   AIN_VALUE_INTEGER,   /* min..max */
   AIN_VALUE_PORT,      /* 1..65535 */
-  AIN_VALUE_BOOLEAN,   /* 0 or 1; max 0: only 0 */
+  AIN_VALUE_BOOLEAN,   /* 0 or 1 */
   AIN_VALUE_DECIMAL,   /* min..max */
   AIN_VALUE_HOST,      /* name or numeric address */
   AIN_VALUE_SEEDS,     /* host:port, ... */

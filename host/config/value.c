@@ -40,7 +40,7 @@ char *ain_value_allowed(const AinKey *key) {
   case AIN_VALUE_PORT:
     return allowed_integer(key);
   case AIN_VALUE_BOOLEAN:
-    return g_strdup(key->max == 0 ? "0 (or false)" : "0 or 1 (or false, true)");
+    return g_strdup("0 or 1 (or false, true)");
   case AIN_VALUE_DECIMAL:
     return g_strdup_printf("a number from %" G_GINT64_FORMAT " to %" G_GINT64_FORMAT, key->min, key->max);
   case AIN_VALUE_HOST:
@@ -101,13 +101,10 @@ static gboolean set_integer(const AinKey *key, const char *text, gpointer field,
   return TRUE;
 }
 
-static gboolean set_boolean(const AinKey *key, const char *text, gpointer field, GError **error) {
+static gboolean set_boolean(const char *text, gpointer field, GError **error) {
   gboolean on = g_str_equal(text, "1") || g_ascii_strcasecmp(text, "true") == 0;
   if (!on && !g_str_equal(text, "0") && g_ascii_strcasecmp(text, "false") != 0) {
     return refuse(error, "is neither 0 nor 1");
-  }
-  if (on && key->max == 0) {
-    return refuse(error, "asks for TLS, which this version does not have");
   }
   if (field != NULL) {
     *(gboolean *)field = on;
@@ -211,26 +208,36 @@ static void free_endpoints(AinEndpoint *endpoints, guint count) {
   g_free(endpoints);
 }
 
-static gboolean set_seeds(const char *text, AinConfig *config, GError **error) {
+/* The list that a key of type SEEDS fills. */
+static void find_list(const AinKey *key, AinConfig *config, AinEndpoint ***list, guint **count) {
+  gboolean is_ingress = key->offset == G_STRUCT_OFFSET(AinConfig, ingress_nodes);
+  *list = is_ingress ? &config->ingress_nodes : &config->seeds;
+  *count = is_ingress ? &config->n_ingress_nodes : &config->n_seeds;
+}
+
+static gboolean set_seeds(const AinKey *key, const char *text, AinConfig *config, GError **error) {
   g_auto(GStrv) parts = g_strsplit(text, ",", SEEDS_MAX + 1);
   guint count = g_strv_length(parts);
   if (count > SEEDS_MAX) {
-    return refuse(error, "names too many ConfigNodes");
+    return refuse(error, "names too many nodes");
   }
-  AinEndpoint *seeds = g_new0(AinEndpoint, MAX(count, 1));
+  AinEndpoint *nodes = g_new0(AinEndpoint, MAX(count, 1));
   for (guint i = 0; i < count; i++) {
-    if (!parse_endpoint(g_strstrip(parts[i]), &seeds[i], error)) {
-      free_endpoints(seeds, i);
+    if (!parse_endpoint(g_strstrip(parts[i]), &nodes[i], error)) {
+      free_endpoints(nodes, i);
       return FALSE;
     }
   }
   if (config == NULL) {
-    free_endpoints(seeds, count);
+    free_endpoints(nodes, count);
     return TRUE;
   }
-  free_endpoints(config->seeds, config->n_seeds);
-  config->seeds = seeds;
-  config->n_seeds = count;
+  AinEndpoint **list;
+  guint *length;
+  find_list(key, config, &list, &length);
+  free_endpoints(*list, *length);
+  *list = nodes;
+  *length = count;
   return TRUE;
 }
 
@@ -269,6 +276,7 @@ static gboolean check_text(const AinKey *key, const char *text, GError **error) 
     }
   }
   gboolean may_be_empty = key->min == 0 && (key->type == AIN_VALUE_TEXT || key->type == AIN_VALUE_PATH);
+  may_be_empty = may_be_empty || (key->type == AIN_VALUE_SEEDS && *key->initial == '\0');
   if (*text == '\0' && !may_be_empty) {
     return refuse(error, "is empty");
   }
@@ -296,13 +304,13 @@ gboolean ain_value_set(const AinKey *key, const char *text, AinConfig *config, G
   case AIN_VALUE_PORT:
     return set_integer(key, text, field, error);
   case AIN_VALUE_BOOLEAN:
-    return set_boolean(key, text, field, error);
+    return set_boolean(text, field, error);
   case AIN_VALUE_DECIMAL:
     return check_decimal(key, text, error);
   case AIN_VALUE_HOST:
     return set_host(text, field, error);
   case AIN_VALUE_SEEDS:
-    return set_seeds(text, config, error);
+    return set_seeds(key, text, config, error);
   case AIN_VALUE_PATH:
     return set_path(key, text, config, error);
   case AIN_VALUE_RELEASE:
@@ -319,10 +327,13 @@ gboolean ain_value_set(const AinKey *key, const char *text, AinConfig *config, G
   }
 }
 
-static char *show_seeds(const AinConfig *config) {
+static char *show_seeds(const AinKey *key, const AinConfig *config) {
   g_autoptr(GString) out = g_string_new(NULL);
-  for (guint i = 0; i < config->n_seeds; i++) {
-    const AinEndpoint *seed = &config->seeds[i];
+  AinEndpoint **list;
+  guint *length;
+  find_list(key, (AinConfig *)config, &list, &length);
+  for (guint i = 0; i < *length; i++) {
+    const AinEndpoint *seed = &(*list)[i];
     gboolean v6 = strchr(seed->host, ':') != NULL;
     g_string_append_printf(out, "%s%s%s%s:%u", i > 0 ? "," : "", v6 ? "[" : "", seed->host, v6 ? "]" : "",
                            seed->port);
@@ -346,7 +357,7 @@ char *ain_value_show(const AinKey *key, const AinConfig *config, const char *tex
   case AIN_VALUE_BOOLEAN:
     return g_strdup(*(const gboolean *)field ? "1" : "0");
   case AIN_VALUE_SEEDS:
-    return show_seeds(config);
+    return show_seeds(key, config);
   default:
     return g_strdup(*(char *const *)field != NULL ? *(char *const *)field : "");
   }

@@ -152,6 +152,7 @@ static const struct {
 };
 
 static gboolean parse(Options *options, int *argc, char ***argv, GError **error) {
+  gboolean version = FALSE;
   const GOptionEntry entries[] = {
     { "interpreter", 'i', 0, G_OPTION_ARG_FILENAME, &options->python, "Use this interpreter, not the venv",
       "PYTHON" },
@@ -162,6 +163,8 @@ static gboolean parse(Options *options, int *argc, char ***argv, GError **error)
       "Install from this folder of wheels, or an archive of it, without a network", "DIR|ARCHIVE" },
     { "requirements", 0, 0, G_OPTION_ARG_FILENAME, &options->requirements,
       "What must be there (default: requirements/core.txt)", "FILE" },
+    /* answered by main() wherever it stands; here for --help */
+    { "version", 0, 0, G_OPTION_ARG_NONE, &version, "Print version and build", NULL },
     G_OPTION_ENTRY_NULL,
   };
   g_autoptr(GOptionContext) context = g_option_context_new("check|show|create|install|remove");

@@ -6,6 +6,7 @@
 #include "env/find.h"
 #include "env/mend.h"
 #include "env/probe.h"
+#include "env/ready.h"
 #include "env/requirements.h"
 #include "env/settings.h"
 #include "env/wheelhouse.h"
@@ -271,13 +272,33 @@ AinInterpreter *ain_env_plan_venv(const AinEnvPlan *plan, gboolean *from_cache, 
   return lock_fd < 0 ? NULL : make_ready(plan, lock_fd, error);
 }
 
+/* Nothing is named, nothing was made, and nobody asks for an installation: what is there already is used. */
+static AinInterpreter *use_ready(const AinEnvPlan *plan, gboolean *from_cache) {
+  if (plan->python != NULL || plan->force || plan->mirror != NULL || plan->wheelhouse != NULL
+      || ain_env_venv_state(plan->venv) != AIN_VENV_ABSENT) {
+    return NULL;
+  }
+  AinInterpreter *ready = ain_env_ready(plan, from_cache);
+  if (ready != NULL) {
+    g_autofree char *program = ain_env_mend_program();
+    g_message(
+        "no interpreter is named and %s is not made: %s (%s) has all that models need and is used as it is; "
+        "-i PYTHON names another, and %s env create makes an environment",
+        plan->venv, ready->executable, ready->version, program);
+  }
+  return ready;
+}
+
 AinInterpreter *ain_env_ensure(const AinEnvRequest *request, gboolean *from_cache, GError **error) {
   g_auto(AinEnvPlan) plan = { 0 };
   if (!ain_env_plan(request, &plan, error)) {
     return NULL;
   }
-  g_autoptr(AinInterpreter) python = plan.python != NULL ? ain_env_plan_probe(&plan, from_cache, error)
-                                                         : ain_env_plan_venv(&plan, from_cache, error);
+  g_autoptr(AinInterpreter) python = use_ready(&plan, from_cache);
+  if (python == NULL) {
+    python = plan.python != NULL ? ain_env_plan_probe(&plan, from_cache, error)
+                                 : ain_env_plan_venv(&plan, from_cache, error);
+  }
   if (python != NULL && python->numpy == NULL) {
     g_autoptr(GPtrArray) problems = ain_env_problems(python);
     g_ptr_array_add(problems, NULL);

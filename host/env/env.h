@@ -59,14 +59,15 @@ typedef struct {
   gboolean no_install;      /* -n: create and install nothing */
   gboolean force_reinstall; /* -r: make our venv anew; into the operator's, install again */
   const char *mirror;       /* -m: an index for pip, or NULL */
-  const char
-      *wheelhouse; /* a folder of wheels, or an archive of one, to install from without a network, or NULL */
+  const char *wheelhouse;   /* folder of wheels, or an archive of one: no network is used; or NULL */
   const char *requirements; /* file of what must be there, or NULL: requirements/core.txt */
   const char *cache_file;   /* for the probe, or NULL */
 } AinEnvRequest;
 
 /* The interpreter to run models with, ready to use. With python (here or in the settings) it is probed and
- * never modified; else <home>/venv is used, created and completed as needed, with progress on stdout. A start
+ * never modified; else <home>/venv is used; when there is none and nothing asks for one (force, mirror,
+ * wheelhouse), an interpreter of the machine that lacks nothing, which the log names; else <home>/venv is
+ * created and completed as needed, with progress on stdout. A start
  * that finds another one at work on the venv waits for it. Torch may be missing where the operator chose the
  * interpreter (ain_env_problems() names it); NumPy may not. Errors: ENVIRONMENT, INVALID (settings,
  * arguments), INTERNAL. */

@@ -42,7 +42,7 @@ static void add_folder(const char *folder, GHashTable *seen, GPtrArray *candidat
   }
 }
 
-static GPtrArray *candidates_of_machine(void) {
+GPtrArray *ain_env_find_candidates(void) {
   GPtrArray *candidates = g_ptr_array_new_with_free_func(g_free);
   g_autoptr(GHashTable) seen = g_hash_table_new_full(g_str_hash, g_str_equal, free, NULL);
   const char *path = g_getenv("PATH");
@@ -73,7 +73,7 @@ static char *unfit(const AinInterpreter *interpreter, gboolean offline) {
                          interpreter->version, lacks, command);
 }
 
-static gboolean is_better(const AinInterpreter *a, const AinInterpreter *b) {
+gboolean ain_env_find_is_better(const AinInterpreter *a, const AinInterpreter *b) {
   if (b == NULL) {
     return TRUE;
   }
@@ -83,7 +83,7 @@ static gboolean is_better(const AinInterpreter *a, const AinInterpreter *b) {
 }
 
 AinInterpreter *ain_env_find(const char *bootstrap_dir, gboolean offline, GError **error) {
-  g_autoptr(GPtrArray) candidates = candidates_of_machine();
+  g_autoptr(GPtrArray) candidates = ain_env_find_candidates();
   g_autoptr(AinInterpreter) best = NULL;
   g_autofree char *nearest = NULL; /* the first that lacks only something that can be installed */
   for (guint i = 0; i < candidates->len; i++) {
@@ -97,7 +97,7 @@ AinInterpreter *ain_env_find(const char *bootstrap_dir, gboolean offline, GError
     g_autofree char *reason = unfit(interpreter, offline);
     if (reason != NULL) {
       nearest = nearest == NULL ? g_steal_pointer(&reason) : nearest;
-    } else if (is_better(interpreter, best)) {
+    } else if (ain_env_find_is_better(interpreter, best)) {
       ain_interpreter_free(best);
       best = g_steal_pointer(&interpreter);
     }

@@ -8,3 +8,8 @@
  * make a venv and has ssl (unless offline); one newer than we test with only when there is no other. Errors:
  * ENVIRONMENT, with what was found and the command. */
 AinInterpreter *ain_env_find(const char *bootstrap_dir, gboolean offline, GError **error);
+
+/* The paths (owned) of the interpreters that it looks at, each once. */
+GPtrArray *ain_env_find_candidates(void);
+/* Whether a is to be preferred; b may be NULL. */
+gboolean ain_env_find_is_better(const AinInterpreter *a, const AinInterpreter *b);

@@ -16,6 +16,7 @@
 
 #define KEPT_ERRORS 2000u
 #define POLL_WITHOUT_PIDFD_MS 20
+#define POLL_CANCELLED_MS 100
 #define HELD_FD 3
 #define PIPE_CAPACITY 65536u
 
@@ -104,19 +105,27 @@ static void trim_errors(GString *errors) {
   }
 }
 
-/* Reads both pipes until the child has ended, the deadline is reached or max_output is exceeded. */
-static void collect(pid_t pid, int out, int err, gint64 deadline, gsize max_output, AinEnvCapture *capture) {
+typedef struct {
+  gint64 deadline;
+  gsize max_output;
+  const atomic_bool *cancelled; /* or NULL */
+} Limits;
+
+/* Reads both pipes until the child has ended or a limit is reached. */
+static void collect(pid_t pid, int out, int err, const Limits *limits, AinEnvCapture *capture) {
   ain_fd int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
   struct pollfd polled[3] = { { .fd = out, .events = POLLIN },
                               { .fd = err, .events = POLLIN },
                               { .fd = pidfd, .events = POLLIN } };
   gboolean ended = FALSE;
   while (!ended) {
-    gint64 left_ms = (deadline - ain_loop_now()) / 1000;
-    if (left_ms <= 0) {
-      capture->timed_out = TRUE;
+    gint64 left_ms = (limits->deadline - ain_loop_now()) / 1000;
+    capture->timed_out = left_ms <= 0;
+    capture->cancelled = limits->cancelled != NULL && atomic_load(limits->cancelled);
+    if (capture->timed_out || capture->cancelled) {
       return;
     }
+    left_ms = limits->cancelled != NULL ? MIN(left_ms, POLL_CANCELLED_MS) : left_ms;
     int wait_ms = (int)MIN(left_ms, pidfd < 0 ? POLL_WITHOUT_PIDFD_MS : left_ms);
     if (poll(polled, G_N_ELEMENTS(polled), wait_ms) < 0 && errno != EINTR) {
       return;
@@ -128,7 +137,7 @@ static void collect(pid_t pid, int out, int err, gint64 deadline, gsize max_outp
       }
     }
     trim_errors(capture->errors);
-    if (capture->output->len > max_output) {
+    if (capture->output->len > limits->max_output) {
       capture->overflowed = TRUE;
       return;
     }
@@ -137,7 +146,12 @@ static void collect(pid_t pid, int out, int err, gint64 deadline, gsize max_outp
 
 gboolean ain_env_spawn_capture(char **argv, char **environment, gint64 limit_us, gsize max_output,
                                AinEnvCapture *capture, GError **error) {
-  gint64 deadline = ain_loop_now() + limit_us;
+  return ain_env_spawn_cancellable(argv, environment, limit_us, max_output, NULL, capture, error);
+}
+
+gboolean ain_env_spawn_cancellable(char **argv, char **environment, gint64 limit_us, gsize max_output,
+                                   const atomic_bool *cancelled, AinEnvCapture *capture, GError **error) {
+  const Limits limits = { ain_loop_now() + limit_us, max_output, cancelled };
   *capture = (AinEnvCapture){ .output = g_string_new(NULL), .errors = g_string_new(NULL) };
   int out[2] = { -1, -1 };
   int err[2] = { -1, -1 };
@@ -162,7 +176,7 @@ gboolean ain_env_spawn_capture(char **argv, char **environment, gint64 limit_us,
   }
   ain_fd_close(&out_write);
   ain_fd_close(&err_write);
-  collect(pid, out_read, err_read, deadline, max_output, capture);
+  collect(pid, out_read, err_read, &limits, capture);
   (void)kill(-pid, SIGKILL); /* before it is reaped: the group's number is still its own */
   capture->status = wait_status(pid);
   return TRUE;

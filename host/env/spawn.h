@@ -2,11 +2,13 @@
  * children do outside its process group. */
 #pragma once
 #include <glib.h>
+#include <stdatomic.h>
 
 typedef struct {
   int status;          /* as of waitpid() */
   gboolean timed_out;  /* killed: the limit passed */
   gboolean overflowed; /* killed: more output than allowed */
+  gboolean cancelled;  /* killed: *cancelled was set */
   GString *output;     /* stdout; may hold any bytes */
   GString *errors;     /* the end of stderr */
 } AinEnvCapture;
@@ -22,6 +24,10 @@ char **ain_env_spawn_environment(void);
  * started (ENVIRONMENT). */
 gboolean ain_env_spawn_capture(char **argv, char **environment, gint64 limit_us, gsize max_output,
                                AinEnvCapture *capture, GError **error);
+
+/* The same; the group is killed within about 100 ms once *cancelled is set, too. */
+gboolean ain_env_spawn_cancellable(char **argv, char **environment, gint64 limit_us, gsize max_output,
+                                   const atomic_bool *cancelled, AinEnvCapture *capture, GError **error);
 
 /* Runs argv[0] on our terminal, so that its progress is seen, and waits without a limit. held_fd (or -1)
  * stays open in the child, so that a lock on it outlives us. Returns the wait status, or -1 with an error. */

@@ -86,3 +86,8 @@ void ain_observe_load_free(AinLoadMeter *meter) {
 AinLoadSample ain_observe_load_read(const AinLoadMeter *meter) {
   return meter->current;
 }
+
+guint64 ain_observe_memory_limit(void) {
+  AinLoadSource source = { .proc = "/proc", .cgroup = "/sys/fs/cgroup", .path = "/" };
+  return ain_load_memory_limit(&source);
+}

@@ -229,3 +229,22 @@ void ain_load_collect(const AinLoadSource *source, AinLoadCounters *counters, gi
   collect_memory(source, group, sample);
   collect_disk(source, sample);
 }
+
+guint64 ain_load_memory_limit(const AinLoadSource *source) {
+  g_autofree char *text = read_text(source->proc, "meminfo");
+  g_autofree char *at = find_group(source);
+  guint64 smallest = 0;
+  int depth = 0;
+  if (text != NULL && find_number(text, "MemTotal", &smallest)) {
+    smallest *= 1024;
+  }
+  do {
+    g_autofree char *directory = at != NULL ? g_build_filename(source->cgroup, at, NULL) : NULL;
+    g_autofree char *limit = at != NULL ? read_text(directory, "memory.max") : NULL;
+    guint64 bytes = limit != NULL ? g_ascii_strtoull(limit, NULL, 10) : 0; /* "max": 0 */
+    if (bytes > 0 && (smallest == 0 || bytes < smallest)) {
+      smallest = bytes;
+    }
+  } while (at != NULL && ++depth < CGROUP_DEPTH_MAX && go_up(at));
+  return smallest;
+}

@@ -25,3 +25,6 @@ void ain_load_collect(const AinLoadSource *source, AinLoadCounters *counters, gi
 
 /* ain_observe_load_new with other files and another period. */
 AinLoadMeter *ain_load_meter_new(AinLoop *loop, const AinLoadSource *source, gint64 period_us);
+
+/* ain_observe_memory_limit() with other files; 0 when nothing can be found out. */
+guint64 ain_load_memory_limit(const AinLoadSource *source);

@@ -35,6 +35,7 @@ static struct {
   char *directory;      /* NULL: stderr alone */
   int fds[G_N_ELEMENTS(FILES)];
   atomic_bool debug;
+  atomic_bool silent; /* stderr gets nothing */
   gboolean installed; /* GLib takes a writer once per process */
 } state = { .lock = PTHREAD_MUTEX_INITIALIZER, .fds = { -1, -1, -1, -1 } };
 
@@ -149,7 +150,9 @@ static GLogWriterOutput write_log(GLogLevelFlags level, const GLogField *fields,
   g_autoptr(GString) line = g_string_sized_new(MIN(size, AIN_LOG_MAX_MESSAGE) + 80);
   ain_log_format(line, g_get_real_time(), level, (long)getpid(), (long)gettid(), text, size);
   pthread_mutex_lock(&state.lock);
-  write_line(STDERR_FILENO, line->str, line->len);
+  if (!atomic_load(&state.silent)) {
+    write_line(STDERR_FILENO, line->str, line->len);
+  }
   for (gsize i = 0; i < G_N_ELEMENTS(FILES); i++) {
     if (state.fds[i] >= 0 && (FILES[i].levels & level) != 0) {
       write_line(state.fds[i], line->str, line->len);
@@ -237,6 +240,10 @@ void ain_observe_log_reopen(void) {
     return;
   }
   install(fds, state.directory);
+}
+
+void ain_observe_log_to_stderr(gboolean on) {
+  atomic_store(&state.silent, on == FALSE);
 }
 
 void ain_observe_log_close(void) {

@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 /* FALSE when the text names no socket of the two kinds there are. */
 static gboolean make_address(const char *name, struct sockaddr_un *address, socklen_t *size) {
@@ -46,5 +47,45 @@ void ain_observe_notify(const char *state) {
       || sendto(fd, state, length, MSG_NOSIGNAL, (const struct sockaddr *)&address, size)
              != (ssize_t)length) {
     g_warning("cannot tell the service manager at %s: %s", name, g_strerror(errno));
+  }
+}
+
+/* --- the watchdog --- */
+
+struct AinWatchdog {
+  AinLoop *loop;
+  AinLoopTimer *timer;
+  gint64 period;
+};
+
+static void pat(gpointer data) {
+  AinWatchdog *watchdog = data;
+  ain_observe_notify("WATCHDOG=1");
+  watchdog->timer = ain_loop_timer(watchdog->loop, ain_loop_now() + watchdog->period, pat, watchdog);
+}
+
+static guint64 number_in(const char *variable) {
+  const char *text = g_getenv(variable);
+  guint64 number = 0;
+  return text != NULL && g_ascii_string_to_unsigned(text, 10, 0, G_MAXINT64, &number, NULL) ? number : 0;
+}
+
+AinWatchdog *ain_observe_watchdog_new(AinLoop *loop) {
+  guint64 interval = number_in("WATCHDOG_USEC");
+  guint64 pid = number_in("WATCHDOG_PID");
+  if (interval < 2 || (pid != 0 && pid != (guint64)getpid())) { /* none, or somebody else's */
+    return NULL;
+  }
+  AinWatchdog *watchdog = g_new0(AinWatchdog, 1);
+  watchdog->loop = loop;
+  watchdog->period = (gint64)(interval / 2);
+  pat(watchdog);
+  return watchdog;
+}
+
+void ain_observe_watchdog_free(AinWatchdog *watchdog) {
+  if (watchdog != NULL) {
+    ain_loop_timer_stop(watchdog->timer);
+    g_free(watchdog);
   }
 }

@@ -12,6 +12,8 @@
  * writable). */
 gboolean ain_observe_log_open(const char *logs_dir, gboolean debug, GError **error);
 void ain_observe_log_reopen(void);
+/* Whether lines go to stderr too (they do at first); the files get them always. Main thread. */
+void ain_observe_log_to_stderr(gboolean on);
 void ain_observe_log_close(void);
 
 /* Samples CPU, memory and the disk of `path` (which need not exist yet) every 5 s on a helper thread; reading
@@ -24,3 +26,14 @@ AinLoadSample ain_observe_load_read(const AinLoadMeter *meter); /* loop thread *
 
 /* sd_notify(3) datagram when NOTIFY_SOCKET is set, e.g. "READY=1"; otherwise nothing. */
 void ain_observe_notify(const char *state);
+
+/* Bytes of memory that this process and its children may have: the machine's, or the smallest limit of the
+ * control groups above it. Reads a few small files. */
+guint64 ain_observe_memory_limit(void);
+
+/* The service manager's watchdog (WATCHDOG_USEC, WATCHDOG_PID): from now on the loop says twice in each
+ * interval that it turns. NULL when none is asked for. Loop thread; free it before the loop, NULL is allowed.
+ */
+typedef struct AinWatchdog AinWatchdog;
+AinWatchdog *ain_observe_watchdog_new(AinLoop *loop);
+void ain_observe_watchdog_free(AinWatchdog *watchdog);

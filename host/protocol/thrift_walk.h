@@ -1,36 +1,16 @@
-/* Walks a Thrift message, binary or compact, against the structure it must have, before generated code may
- * read it: c_glib's readers crash on repeated fields, negative lengths, wrong element types and deep nesting.
+/* Checks a struct's bytes against the form that the IDL gives it, before generated code may read them:
+ * c_glib's readers crash on repeated fields, negative lengths, wrong element types and deep nesting.
  *
- * A walk borrows the frame, allocates nothing, keeps no state beyond its struct. Any thread. Whatever passes
- * ain_thrift_walk_struct() has: every length inside the frame, no field twice, every known field of its
- * stated type (elements, keys and values too), every required field, texts without NUL, bounded depth and
- * count. Errors: MALFORMED; TOO_LARGE (depth, count). */
+ * Whatever passes has, beside what the reader checks (protocol/reader.h): every known field of its stated
+ * type (elements, keys and values too), every required field, texts without NUL. Stateless; any thread. */
 #pragma once
-#include "base/slice.h"
+#include "protocol/reader.h"
 
 #include <glib.h>
 
-typedef enum {
-  AIN_THRIFT_STOP = 0,
-  AIN_THRIFT_BOOL = 2,
-  AIN_THRIFT_BYTE = 3,
-  AIN_THRIFT_DOUBLE = 4,
-  AIN_THRIFT_I16 = 6,
-  AIN_THRIFT_I32 = 8,
-  AIN_THRIFT_I64 = 10,
-  AIN_THRIFT_STRING = 11,
-  AIN_THRIFT_STRUCT = 12,
-  AIN_THRIFT_MAP = 13,
-  AIN_THRIFT_SET = 14,
-  AIN_THRIFT_LIST = 15,
-} AinThriftType;
-
-typedef enum {
-  AIN_THRIFT_CALL = 1,
-  AIN_THRIFT_REPLY = 2,
-  AIN_THRIFT_EXCEPTION = 3,
-  AIN_THRIFT_ONEWAY = 4,
-} AinThriftMessageType;
+/* Each part becomes at least one object of the generated reader, however few bytes it has: a reply of a
+ * ConfigNode names a handful of structs a node. This many keep the objects within some 50 MB. */
+#define AIN_THRIFT_MAX_PARTS 65536
 
 typedef struct AinThriftShape AinThriftShape;
 typedef struct AinThriftStruct AinThriftStruct;
@@ -58,34 +38,8 @@ struct AinThriftStruct {
   guint n_fields;
 };
 
-typedef struct {
-  AinSlice frame;
-  gsize offset;
-  gboolean compact;
-  guint depth;
-  guint parts;         /* structs, containers and elements of containers so far */
-  gint16 last_field;   /* compact: base of the next field's delta */
-  guint8 pending_bool; /* compact: a bool field's value sits in its header */
-} AinThriftWalk;
+/* Checks one struct that starts at the reader's place. Errors: MALFORMED; TOO_LARGE (depth, parts_left). */
+gboolean ain_thrift_walk_struct(AinReader *reader, const AinThriftStruct *expected, GError **error);
 
-typedef struct {
-  AinThriftMessageType type;
-  AinSlice name;
-  gint32 seqid;
-} AinThriftMessage;
-
-/* Starts at the frame's first byte, which tells the protocol (0x80 strict binary, 0x82 compact), and reads
- * the message header. */
-gboolean ain_thrift_walk_begin(AinThriftWalk *walk, AinSlice frame, AinThriftMessage *message,
-                               GError **error);
-/* Checks one struct that starts here. */
-gboolean ain_thrift_walk_struct(AinThriftWalk *walk, const AinThriftStruct *expected, GError **error);
-/* The frame must end here. */
-gboolean ain_thrift_walk_end(const AinThriftWalk *walk, GError **error);
-
-/* --- single steps, for readers of small structs */
-/* Next field header; *type is STOP at the end of the struct. */
-gboolean ain_thrift_walk_field(AinThriftWalk *walk, AinThriftType *type, gint16 *id, GError **error);
-gboolean ain_thrift_walk_i32(AinThriftWalk *walk, gint32 *value, GError **error);
-gboolean ain_thrift_walk_string(AinThriftWalk *walk, AinSlice *value, GError **error);
-gboolean ain_thrift_walk_skip(AinThriftWalk *walk, AinThriftType type, GError **error);
+/* Sets the reader's failure as an error, TOO_LARGE or MALFORMED. Always returns FALSE. */
+gboolean ain_thrift_walk_fail(const AinReader *reader, GError **error);

@@ -50,6 +50,7 @@ struct AinRegistry {
   char *models_dir; /* absolute */
   char *staging_dir;
   AinProver prover;
+  AinFetcher fetcher; /* its fetch is NULL when there is none */
   guint64 max_bytes;
   guint64 generation; /* the last one given */
   GPtrArray *entries; /* AinEntry, in listing order */

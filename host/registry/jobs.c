@@ -18,6 +18,7 @@ AinJob *ain_registry_job_new(AinRegistry *registry, AinEntry *entry, AinJobKind 
   job->stage.max_bytes = registry->max_bytes;
   job->stage.registered = entry->registered;
   job->stage.cancelled = &job->cancelled;
+  job->stage.fetcher = registry->fetcher;
   g_hash_table_add(registry->jobs, job);
   return job;
 }

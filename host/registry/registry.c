@@ -204,6 +204,10 @@ static void cut_off_jobs(AinRegistry *registry) {
   }
 }
 
+void ain_registry_set_fetcher(AinRegistry *registry, AinFetcher fetcher) {
+  registry->fetcher = fetcher;
+}
+
 void ain_registry_free(AinRegistry *registry) {
   if (registry == NULL) {
     return;

@@ -9,6 +9,7 @@
 #include "tsblock/tsblock.h"
 
 #include <glib.h>
+#include <stdatomic.h>
 
 typedef enum { AIN_CATEGORY_BUILTIN, AIN_CATEGORY_FINE_TUNED, AIN_CATEGORY_USER } AinCategory;
 typedef enum {
@@ -83,6 +84,18 @@ typedef struct AinRegistry AinRegistry;
 AinRegistry *ain_registry_new(AinLoop *loop, const char *models_dir, AinProver prover, GError **error);
 /* Before the loop is freed. Whoever still waits gets CANCELLED from within. NULL is allowed. */
 void ain_registry_free(AinRegistry *registry);
+
+/* Fetches the files of the model that an http://, https:// or repo:// uri names into directory, which exists
+ * and is empty. Blocking, on helper threads; ends soon once *cancelled is set. Errors: those of
+ * ain_registry_register(). */
+typedef struct {
+  gboolean (*fetch)(gpointer fetcher, const char *uri, const char *directory, const atomic_bool *cancelled,
+                    GError **error);
+  gpointer fetcher;
+} AinFetcher;
+/* Before anything is registered; without it such uris are UNSUPPORTED. fetcher must live as long as the loop.
+ */
+void ain_registry_set_fetcher(AinRegistry *registry, AinFetcher fetcher);
 
 /* Most bytes of one model, its configuration apart, from now on; 16 GiB at first. */
 void ain_registry_set_max_bytes(AinRegistry *registry, guint64 max_bytes);

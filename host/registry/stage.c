@@ -17,12 +17,17 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-void ain_stage_discard(AinStage *stage) {
+static void remove_folder(char **folder) {
   g_autoptr(GError) error = NULL;
-  if (stage->directory != NULL && !ain_file_remove_tree(stage->directory, &error)) {
+  if (*folder != NULL && !ain_file_remove_tree(*folder, &error)) {
     g_warning("%s; it is removed at the next start", error->message);
   }
-  g_clear_pointer(&stage->directory, g_free);
+  g_clear_pointer(folder, g_free);
+}
+
+void ain_stage_discard(AinStage *stage) {
+  remove_folder(&stage->directory);
+  remove_folder(&stage->fetched);
   if (stage->staging_dir != NULL) {
     (void)rmdir(
         stage->staging_dir); /* when nobody else is in it: an official AINode would list it as a model */
@@ -30,7 +35,7 @@ void ain_stage_discard(AinStage *stage) {
 }
 
 void ain_stage_clear(AinStage *stage) {
-  if (stage->directory != NULL) {
+  if (stage->directory != NULL || stage->fetched != NULL) {
     ain_stage_discard(stage);
   }
   g_clear_pointer(&stage->model, ain_model_unref);
@@ -40,6 +45,37 @@ void ain_stage_clear(AinStage *stage) {
   g_clear_pointer(&stage->models_dir, g_free);
   g_clear_pointer(&stage->staging_dir, g_free);
   g_clear_pointer(&stage->place, g_free);
+}
+
+/* --- folders below the staging folder --- */
+
+static gboolean ensure_staging(const AinStage *stage, AinErrorCode code, GError **error) {
+  if (mkdir(stage->staging_dir, 0777) != 0 && errno != EEXIST) {
+    ain_error_set_errno(error, code, errno, "the AINode cannot write into its models folder %s",
+                        stage->models_dir);
+    return FALSE;
+  }
+  return TRUE;
+}
+
+/* Owned path of a folder of its own for every try: an abandoned one may still be in use. ENOENT: somebody
+ * else just left the staging folder and took it away. */
+static char *make_folder(const AinStage *stage, GError **error) {
+  for (int tries = 0; tries < 100; tries++) {
+    if (!ensure_staging(stage, AIN_ERROR_INTERNAL, error)) {
+      return NULL;
+    }
+    g_autofree char *path = g_strdup_printf("%s/%s.%08x", stage->staging_dir, stage->id, g_random_int());
+    if (mkdir(path, 0777) == 0) {
+      return g_steal_pointer(&path);
+    }
+    if (errno != EEXIST && errno != ENOENT) {
+      break;
+    }
+  }
+  ain_error_set_errno(error, AIN_ERROR_INTERNAL, errno, "the AINode cannot create a folder in %s",
+                      stage->staging_dir);
+  return NULL;
 }
 
 /* --- sources ---------------------------------------------------------------------------------------------
@@ -73,8 +109,19 @@ static char *find_folder(const char *uri, GError **error) {
   return g_steal_pointer(path);
 }
 
-static gboolean open_source(AinSource *source, const char *uri, GError **error) {
-  g_autofree char *directory = find_folder(uri, error);
+/* Owned path of a fresh folder with the files that are behind stage->uri, or NULL. */
+static char *fetch_folder(AinStage *stage, GError **error) {
+  stage->fetched = make_folder(stage, error);
+  if (stage->fetched == NULL
+      || !stage->fetcher.fetch(stage->fetcher.fetcher, stage->uri, stage->fetched, stage->cancelled, error)) {
+    return NULL;
+  }
+  return g_strdup(stage->fetched);
+}
+
+static gboolean open_source(AinStage *stage, AinSource *source, GError **error) {
+  gboolean remote = stage->fetcher.fetch != NULL && ain_registry_uri_is_remote(stage->uri);
+  g_autofree char *directory = remote ? fetch_folder(stage, error) : find_folder(stage->uri, error);
   return directory != NULL && ain_source_open(source, directory, error);
 }
 
@@ -146,36 +193,6 @@ static gboolean check_cancelled(const AinStage *stage, GError **error) {
   return TRUE;
 }
 
-static gboolean ensure_staging(const AinStage *stage, AinErrorCode code, GError **error) {
-  if (mkdir(stage->staging_dir, 0777) != 0 && errno != EEXIST) {
-    ain_error_set_errno(error, code, errno, "the AINode cannot write into its models folder %s",
-                        stage->models_dir);
-    return FALSE;
-  }
-  return TRUE;
-}
-
-/* A folder of its own for every try: an abandoned one may still be in use. ENOENT: somebody else just left
- * the staging folder and took it away. */
-static gboolean make_directory(AinStage *stage, GError **error) {
-  for (int tries = 0; tries < 100; tries++) {
-    if (!ensure_staging(stage, AIN_ERROR_INTERNAL, error)) {
-      return FALSE;
-    }
-    g_autofree char *path = g_strdup_printf("%s/%s.%08x", stage->staging_dir, stage->id, g_random_int());
-    if (mkdir(path, 0777) == 0) {
-      stage->directory = g_steal_pointer(&path);
-      return TRUE;
-    }
-    if (errno != EEXIST && errno != ENOENT) {
-      break;
-    }
-  }
-  ain_error_set_errno(error, AIN_ERROR_INTERNAL, errno, "the AINode cannot create a folder in %s",
-                      stage->staging_dir);
-  return FALSE;
-}
-
 static gboolean check_size(const AinStage *stage, const AinSource *source, GError **error) {
   if (source->size <= stage->max_bytes) {
     return TRUE;
@@ -192,7 +209,8 @@ static gboolean copy_source(AinStage *stage, AinSource *source, GError **error) 
     return FALSE;
   }
   stage->model = build_model(stage->id, source, stage->warnings, error);
-  if (stage->model == NULL || !make_directory(stage, error)) {
+  stage->directory = stage->model != NULL ? make_folder(stage, error) : NULL;
+  if (stage->directory == NULL) {
     return FALSE;
   }
   stage->model->digest = ain_source_digest(source, stage->directory, stage, error);
@@ -211,11 +229,12 @@ static gboolean copy_source(AinStage *stage, AinSource *source, GError **error) 
 gboolean ain_stage_copy(AinStage *stage, GError **error) {
   stage->warnings = g_ptr_array_new_with_free_func(g_free);
   g_auto(AinSource) source = { 0 };
-  if (!check_cancelled(stage, error) || !open_source(&source, stage->uri, error)
+  if (!check_cancelled(stage, error) || !open_source(stage, &source, error)
       || !copy_source(stage, &source, error)) {
     ain_stage_discard(stage);
     return FALSE;
   }
+  remove_folder(&stage->fetched);
   return TRUE;
 }
 
@@ -322,12 +341,12 @@ static gboolean stamps_equal(const AinFileStamp *a, const AinFileStamp *b) {
          && a->changed == b->changed;
 }
 
-gboolean ain_stage_compare(AinStage *stage, const char *known_digest, const char *known_uri,
-                           const AinSourceStamp *known_stamp, gboolean *same, GError **error) {
+static gboolean compare(AinStage *stage, const char *known_digest, const char *known_uri,
+                        const AinSourceStamp *known_stamp, gboolean *same, GError **error) {
   g_auto(AinSource) source = { 0 };
   g_autoptr(GError) unreadable = NULL;
   *same = FALSE;
-  if (!open_source(&source, stage->uri, &unreadable)) {
+  if (!open_source(stage, &source, &unreadable)) {
     *same = g_strcmp0(stage->uri, known_uri) == 0;
     return TRUE;
   }
@@ -347,6 +366,15 @@ gboolean ain_stage_compare(AinStage *stage, const char *known_digest, const char
   g_autofree char *digest = ain_source_digest(&source, NULL, stage, error);
   *same = digest != NULL && strcmp(digest, installed) == 0;
   return digest != NULL;
+}
+
+gboolean ain_stage_compare(AinStage *stage, const char *known_digest, const char *known_uri,
+                           const AinSourceStamp *known_stamp, gboolean *same, GError **error) {
+  gboolean done = compare(stage, known_digest, known_uri, known_stamp, same, error);
+  if (stage->fetched != NULL) {
+    ain_stage_discard(stage);
+  }
+  return done;
 }
 
 /* --- removal ---------------------------------------------------------------------------------------------

@@ -38,7 +38,9 @@ typedef struct {
   guint64 max_bytes;
   gint64 registered; /* wall clock, microseconds */
   const atomic_bool *cancelled;
-  char *place; /* where the model lies, or will: in, unless it is copied; else out */
+  AinFetcher fetcher; /* its fetch may be NULL */
+  char *fetched;      /* own: folder of the fetched files while they are needed */
+  char *place;        /* where the model lies, or will: in, unless it is copied; else out */
   /* out */
   AinModel *model;     /* not published; its directory is the staged one */
   char *directory;     /* staged folder as long as there is one */

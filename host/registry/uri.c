@@ -51,6 +51,10 @@ static char *scheme_of(const char *uri) {
   return length > 0 && uri[length] == ':' ? g_ascii_strdown(uri, (gssize)length) : NULL;
 }
 
+gboolean ain_registry_uri_is_remote(const char *uri) {
+  return has_prefix(uri, "http://") || has_prefix(uri, "https://") || has_prefix(uri, "repo://");
+}
+
 /* Where the path starts, or NULL with the reason why there is none. */
 static const char *path_of(const char *uri, GError **error) {
   g_autofree char *scheme = scheme_of(uri);
@@ -144,7 +148,23 @@ gboolean ain_registry_parse_uri(const char *uri, gsize size, char **literal, cha
   return TRUE;
 }
 
+/* Printable ASCII: what else there may be, the fetcher says. */
+static gboolean check_remote(const char *uri, gsize size, GError **error) {
+  for (gsize i = 0; i < size; i++) {
+    if (uri[i] <= ' ' || uri[i] >= 0x7f) {
+      g_autofree char *text = g_strndup(uri, size);
+      return refuse(error, AIN_ERROR_INVALID_URI, text,
+                    "holds a character that a URL cannot hold; write it with percent escapes");
+    }
+  }
+  return TRUE;
+}
+
 gboolean ain_registry_check_uri(const char *uri, gsize size, GError **error) {
+  g_autofree char *text = g_strndup(uri, size);
+  if (check_text(uri, size, NULL) && ain_registry_uri_is_remote(text)) {
+    return check_remote(uri, size, error);
+  }
   g_autofree char *literal = NULL;
   g_autofree char *decoded = NULL;
   return ain_registry_parse_uri(uri, size, &literal, &decoded, error);

@@ -46,16 +46,18 @@ static void update_waits(AinConnection *c) {
   ain_server_wait(c, AIN_WAIT_IDLE, quiet && c->in == NULL);
 }
 
-void ain_connection_new(AinRpcServer *server, int fd) {
+void ain_connection_new(AinRpcServer *server, int fd, AinTls *tls) {
   AinConnection *c = g_new0(AinConnection, 1);
   c->server = server;
   c->fd = fd;
+  c->tls = tls;
+  c->unread = tls != NULL; /* the first request may have come with the handshake's last message */
   c->link.data = c;
   g_queue_push_tail_link(&server->connections, &c->link);
   for (guint i = 0; i < AIN_N_WAITS; i++) {
     c->wait_link[i].data = c;
   }
-  c->interest = EPOLLIN | EPOLLRDHUP;
+  c->interest = EPOLLIN | EPOLLRDHUP | (c->unread ? EPOLLOUT : 0U);
   c->watch = ain_loop_watch(server->loop, fd, c->interest, event, c);
   ain_server_wait(c, AIN_WAIT_IDLE, TRUE);
   ain_server_wait(c, AIN_WAIT_FIRST, TRUE);
@@ -90,7 +92,9 @@ void ain_connection_farewell(AinConnection *c) {
   static const guint8 negative_size[4] = { 0xff, 0xff, 0xff, 0xff };
   gboolean idle = c->protocol_known && g_queue_is_empty(&c->calls) && c->in == NULL && !c->at_end;
   if (c->fd >= 0 && idle) {
-    ssize_t sent = send(c->fd, negative_size, sizeof negative_size, MSG_NOSIGNAL | MSG_DONTWAIT);
+    ssize_t sent = c->tls != NULL
+                       ? ain_tls_write(c->tls, negative_size, sizeof negative_size)
+                       : send(c->fd, negative_size, sizeof negative_size, MSG_NOSIGNAL | MSG_DONTWAIT);
     (void)sent; /* a courtesy */
   }
 }
@@ -98,6 +102,7 @@ void ain_connection_farewell(AinConnection *c) {
 void ain_connection_close(AinConnection *c) {
   if (c->fd >= 0) {
     ain_loop_unwatch(c->watch);
+    g_clear_pointer(&c->tls, ain_tls_free);
     close(c->fd);
     c->fd = -1;
     for (guint i = 0; i < AIN_N_WAITS; i++) {
@@ -115,16 +120,8 @@ void ain_connection_close(AinConnection *c) {
 }
 
 void ain_connection_refuse(AinConnection *c, const char *reason) {
-  if (c->fd >= 0 && ain_server_may_log(c->server)) {
-    struct sockaddr_storage peer;
-    socklen_t size = sizeof peer;
-    char host[64] = "unknown address";
-    char port[8] = "?";
-    if (getpeername(c->fd, (struct sockaddr *)&peer, &size) == 0) {
-      getnameinfo((struct sockaddr *)&peer, size, host, sizeof host, port, sizeof port,
-                  NI_NUMERICHOST | NI_NUMERICSERV);
-    }
-    g_warning("closing the connection of %s port %s: %s", host, port, reason);
+  if (c->fd >= 0) {
+    ain_server_log_refusal(c->server, c->fd, reason);
   }
   ain_connection_close(c);
 }
@@ -168,6 +165,35 @@ static void take_sent(AinConnection *c, gsize sent) {
   }
 }
 
+/* One part after the other, as sendmsg() counts them: what was written before a failure is no failure. */
+static ssize_t send_encrypted(AinConnection *c, const struct iovec *parts, guint n_parts) {
+  gsize total = 0;
+  for (guint i = 0; i < n_parts; i++) {
+    const guint8 *data = parts[i].iov_base;
+    for (gsize at = 0; at < parts[i].iov_len;) {
+      gssize sent = ain_tls_write(c->tls, data + at, parts[i].iov_len - at);
+      if (sent < 0) {
+        return total > 0 && errno == EAGAIN ? (ssize_t)total : -1;
+      }
+      at += (gsize)sent;
+      total += (gsize)sent;
+    }
+  }
+  return (ssize_t)total;
+}
+
+static ssize_t send_parts(AinConnection *c, struct iovec *parts, guint n_parts) {
+  if (c->tls != NULL) {
+    return send_encrypted(c, parts, n_parts);
+  }
+  struct msghdr message = { .msg_iov = parts, .msg_iovlen = n_parts };
+  ssize_t sent = 0;
+  do {
+    sent = sendmsg(c->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
+  } while (sent < 0 && errno == EINTR);
+  return sent;
+}
+
 /* TRUE when there may be more to send at once. */
 static gboolean send_some(AinConnection *c) {
   struct iovec parts[SEND_AT_ONCE];
@@ -176,13 +202,7 @@ static gboolean send_some(AinConnection *c) {
   if (n_parts == 0) {
     return FALSE;
   }
-  ssize_t sent = 0;
-  if (total > 0) {
-    struct msghdr message = { .msg_iov = parts, .msg_iovlen = n_parts };
-    do {
-      sent = sendmsg(c->fd, &message, MSG_NOSIGNAL | MSG_DONTWAIT);
-    } while (sent < 0 && errno == EINTR);
-  }
+  ssize_t sent = total > 0 ? send_parts(c, parts, n_parts) : 0;
   if (sent < 0) {
     c->blocked = errno == EAGAIN || errno == EWOULDBLOCK;
     c->broken = !c->blocked;
@@ -206,34 +226,40 @@ void ain_connection_flush(AinConnection *c) {
   gboolean over = c->at_end && g_queue_is_empty(&c->calls);
   update_waits(c);
   /* What is left to do could run a handler or close: that belongs into an event of its own. */
-  update_interest(c, room || over || c->broken);
+  update_interest(c, room || over || c->broken || (c->unread && !c->paused));
 }
 
 /* --- input -----------------------------------------------------------------------------------------------
  */
 
-static void refuse_length(AinConnection *c, guint32 length) {
-  const char *hint = "";
+/* What a peer may be that begins with these four bytes, which are no length. */
+static const char *hint_of(guint32 length) {
   if (length >> 16 == 0x8001 || length >> 24 == 0x82) {
-    hint = "; this looks like Thrift without framing";
-  } else if (length >> 24 == 0x16) {
-    hint = "; this looks like TLS, which this port does not speak";
-  } else if (g_ascii_isupper((gchar)(length >> 24)) && g_ascii_isupper((gchar)(length >> 16))) {
-    hint = "; this looks like HTTP";
+    return "; this looks like Thrift without framing";
   }
+  if (length >> 16 == 0x1603) {
+    return "; this looks like TLS, which is off here (ain_internal_ssl_enabled)";
+  }
+  if (g_ascii_isupper((gchar)(length >> 24)) && g_ascii_isupper((gchar)(length >> 16))) {
+    return "; this looks like HTTP";
+  }
+  return "";
+}
+
+static void refuse_length(AinConnection *c, guint32 length) {
   g_autofree char *reason =
       g_strdup_printf("a frame of %u bytes was announced, between 1 and %" G_GSIZE_FORMAT " are accepted%s",
-                      length, c->server->config.max_frame, hint);
+                      length, c->server->config.max_frame, hint_of(length));
   ain_connection_refuse(c, reason);
 }
 
-static gboolean check_protocol(AinConnection *c, guint8 first) {
+static gboolean check_protocol(AinConnection *c, guint32 length, guint8 first) {
   AinThriftProtocol protocol = AIN_THRIFT_BINARY;
   if (!ain_reader_protocol_of(first, &protocol)) {
     g_autofree char *reason =
         g_strdup_printf("a message starts with byte 0x%02x, which is neither Thrift's strict binary (0x80) "
-                        "nor its compact protocol (0x82)",
-                        first);
+                        "nor its compact protocol (0x82)%s",
+                        first, hint_of(length));
     ain_connection_refuse(c, reason);
     return FALSE;
   }
@@ -298,7 +324,7 @@ static gsize frame_size(AinConnection *c) {
     refuse_length(c, length);
     return 0;
   }
-  if (available > LENGTH_BYTES && !check_protocol(c, start[LENGTH_BYTES])) {
+  if (available > LENGTH_BYTES && !check_protocol(c, length, start[LENGTH_BYTES])) {
     return 0;
   }
   return LENGTH_BYTES + (gsize)length;
@@ -372,32 +398,44 @@ static void see_end(AinConnection *c) {
   abandon_calls(c, FALSE);
 }
 
+static void read_failed(AinConnection *c, int failure) {
+  c->broken = failure != EAGAIN && failure != EWOULDBLOCK && failure != EINTR;
+  if (c->tls != NULL && !c->broken && (ain_tls_events(c->tls) & EPOLLOUT) != 0) {
+    c->unread = c->blocked = TRUE; /* TLS has to answer before it reads on */
+  } else if (c->tls != NULL && failure == EPROTO) {
+    ain_server_log_refusal(c->server, c->fd, ain_tls_failure(c->tls));
+  }
+  if (c->in_size == 0) {
+    release_input(c);
+  }
+}
+
 static void read_some(AinConnection *c) {
   gsize total = 0;
+  c->unread = FALSE;
   while (c->fd >= 0 && !c->paused && !c->at_end && total < READ_PER_EVENT) {
     if (c->in == NULL) {
       c->in = ain_buffer_new(c->server->pool);
     }
     gsize space = c->in->capacity - c->in_size;
-    ssize_t got = recv(c->fd, c->in->data + c->in_size, space, MSG_DONTWAIT);
+    guint8 *to = c->in->data + c->in_size;
+    ssize_t got = c->tls != NULL ? ain_tls_read(c->tls, to, space) : recv(c->fd, to, space, MSG_DONTWAIT);
     if (got == 0) {
       see_end(c);
       return;
     }
     if (got < 0) {
-      c->broken = errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR;
-      if (c->in_size == 0) {
-        release_input(c);
-      }
+      read_failed(c, errno);
       return;
     }
     c->in_size += (gsize)got;
     total += (gsize)got;
     take_frames(c, ain_loop_now());
-    if ((gsize)got < space) {
+    if (c->tls != NULL ? c->fd >= 0 && !ain_tls_may_read(c->tls) : (gsize)got < space) {
       return; /* the kernel has no more: one system call less */
     }
   }
+  c->unread = c->tls != NULL && !c->at_end;
 }
 
 static void resume(AinConnection *c) {
@@ -420,7 +458,7 @@ static void event(guint32 events, gpointer data) {
   }
   if (!c->broken) {
     resume(c);
-    if (c->fd >= 0 && (events & EPOLLIN) != 0) {
+    if (c->fd >= 0 && ((events & EPOLLIN) != 0 || (c->unread && !c->paused))) {
       read_some(c);
     } else if (c->fd >= 0 && (events & EPOLLRDHUP) != 0 && !c->at_end) {
       see_end(c); /* reading is paused; what it sent before is not worth an answer any more */

@@ -1,14 +1,15 @@
 /* What the files of rpc share: the call, the connection and the server. Private; loop thread only, except for
  * the reference count and the abandoned flag of a call. */
 #pragma once
+#include "protocol/reader.h"
 #include "rpc/call.h"
 #include "rpc/pool.h"
-#include "rpc/reader.h"
 #include "rpc/request.h"
 #include "rpc/server.h"
 #include "rpc/writer.h"
 
 typedef struct AinConnection AinConnection;
+typedef struct AinHandshake AinHandshake;
 
 struct AinCall {
   gint refs;                 /* atomic: the server's until the call is finished, and the handler's */
@@ -44,7 +45,8 @@ typedef enum {
 
 struct AinConnection {
   AinRpcServer *server;
-  int fd; /* -1 once closed */
+  int fd;      /* -1 once closed */
+  AinTls *tls; /* NULL without TLS */
   AinLoopFd *watch;
   guint32 interest; /* epoll events asked for */
   AinBuffer *in;    /* NULL when no byte of a frame is waiting */
@@ -58,6 +60,7 @@ struct AinConnection {
   gboolean at_end;  /* the peer sends no more */
   gboolean paused;  /* reading waits for calls to be answered */
   gboolean blocked; /* the kernel takes no more output for now */
+  gboolean unread;  /* TLS: reading stopped short of EAGAIN; no event will say so */
   GList link;       /* in server->connections */
   GList wait_link[AIN_N_WAITS];
   gint64 wait_since[AIN_N_WAITS];
@@ -82,6 +85,10 @@ struct AinRpcServer {
   guint n_listeners;
   int spare_fd; /* given up for a moment when descriptors run out, to turn a peer away */
   GQueue connections;
+  GQueue handshakes;
+  GQueue steps; /* handshakes that wait for a helper */
+  guint steps_computing;
+  AinLoopTimer *handshake_timer;
   GQueue calls;
   GQueue waits[AIN_N_WAITS];
   AinLoopTimer *timer;
@@ -93,6 +100,8 @@ struct AinRpcServer {
   AinFamilies seen;
   void (*evidence)(AinFamilies seen, gpointer data);
   gpointer evidence_data;
+  void (*peer)(gpointer data); /* a connection was accepted */
+  gpointer peer_data;
   gint64 log_window; /* start of the current window, lines written and left out in it */
   guint log_written;
   guint log_left_out;
@@ -110,7 +119,7 @@ void ain_call_finish(AinCall *call);
 void ain_call_mark_abandoned(AinCall *call); /* runs the callback, once, unless the call is answered */
 
 /* --- connection.c */
-void ain_connection_new(AinRpcServer *server, int fd);
+void ain_connection_new(AinRpcServer *server, int fd, AinTls *tls); /* takes both */
 void ain_connection_close(AinConnection *connection);
 /* Tells an idle peer that this end is gone for good, by a frame of negative size. ConfigNodes and DataNodes
  * up to 2.0.5 never throw away a pooled connection that was merely closed: every call on it fails until it
@@ -122,7 +131,17 @@ void ain_connection_refuse(AinConnection *connection, const char *reason);
 /* Sends what is answered, in order, as far as the kernel takes it. */
 void ain_connection_flush(AinConnection *connection);
 
+/* --- handshake.c */
+void ain_handshake_new(AinRpcServer *server, int fd);
+/* Drops the oldest that waits for its peer; FALSE when there is none. */
+gboolean ain_handshake_evict(AinRpcServer *server, const char *why);
+void ain_handshake_drop_all(AinRpcServer *server);
+
 /* --- server.c */
+/* Makes room for one more connection where that is needed and possible. */
+gboolean ain_server_admit(AinRpcServer *server);
+/* One line that names the peer, unless enough were written lately. */
+void ain_server_log_refusal(AinRpcServer *server, int fd, const char *reason);
 void ain_server_wait(AinConnection *connection, AinWait wait, gboolean on);
 void ain_server_note_families(AinRpcServer *server, AinFamilies families);
 /* FALSE when enough lines were written lately. */

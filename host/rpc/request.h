@@ -2,8 +2,8 @@
  * could have sent them (clashes R1..R5 of protocol/ainode.thrift). Private to rpc and its tests; any thread.
  */
 #pragma once
+#include "protocol/reader.h"
 #include "rpc/call.h"
-#include "rpc/reader.h"
 
 #define AIN_REQUEST_INLINE 8
 

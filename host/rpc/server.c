@@ -44,6 +44,21 @@ gboolean ain_server_may_log(AinRpcServer *server) {
   return TRUE;
 }
 
+void ain_server_log_refusal(AinRpcServer *server, int fd, const char *reason) {
+  struct sockaddr_storage peer;
+  socklen_t size = sizeof peer;
+  char host[64] = "unknown address";
+  char port[8] = "?";
+  if (!ain_server_may_log(server)) {
+    return;
+  }
+  if (getpeername(fd, (struct sockaddr *)&peer, &size) == 0) {
+    getnameinfo((struct sockaddr *)&peer, size, host, sizeof host, port, sizeof port,
+                NI_NUMERICHOST | NI_NUMERICSERV);
+  }
+  g_warning("closing the connection of %s port %s: %s", host, port, reason);
+}
+
 /* --- deadlines -------------------------------------------------------------------------------------------
  */
 
@@ -202,7 +217,7 @@ static void turn_away(AinListener *listener) {
   server->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 }
 
-static gboolean admit(AinRpcServer *server) {
+gboolean ain_server_admit(AinRpcServer *server) {
   if (server->connections.length < server->config.max_connections
       || evict(server, "all connections are taken and it was silent longest")) {
     return TRUE;
@@ -220,14 +235,23 @@ static void accept_event(guint32 events, gpointer data) {
   for (guint i = 0; i < ACCEPTS_PER_EVENT; i++) {
     ain_fd int fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     if (fd < 0) {
-      if ((errno == EMFILE || errno == ENFILE) && !evict(server, "file descriptors ran out")) {
+      static const char why[] = "file descriptors ran out";
+      if ((errno == EMFILE || errno == ENFILE) && !ain_handshake_evict(server, why) && !evict(server, why)) {
         turn_away(listener);
       }
       return; /* level-triggered: who still waits is reported again */
     }
-    if (admit(server)) {
+    if (server->config.tls != NULL) {
       set_options(fd);
-      ain_connection_new(server, ain_fd_steal(&fd));
+      ain_handshake_new(server, ain_fd_steal(&fd));
+    } else if (ain_server_admit(server)) {
+      set_options(fd);
+      ain_connection_new(server, ain_fd_steal(&fd), NULL);
+    } else {
+      continue;
+    }
+    if (server->peer != NULL) {
+      server->peer(server->peer_data);
     }
   }
 }
@@ -332,6 +356,7 @@ AinRpcServer *ain_rpc_server_new(AinLoop *loop, const AinRpcServerConfig *config
   server->config = *config;
   server->config.max_in_flight = MAX(config->max_in_flight, 1);
   server->config.max_connections = MAX(config->max_connections, 1);
+  server->config.max_handshakes = MAX(config->max_handshakes, 1);
   server->config.max_frame = CLAMP(config->max_frame, 1, G_MAXINT32);
   server->handler = handler;
   server->handler_data = data;
@@ -371,6 +396,7 @@ void ain_rpc_server_free(AinRpcServer *server) {
     return;
   }
   ain_rpc_server_stop_listening(server);
+  ain_handshake_drop_all(server);
   while (server->connections.head != NULL) {
     ain_connection_farewell(server->connections.head->data);
     ain_connection_close(server->connections.head->data);
@@ -400,4 +426,9 @@ void ain_rpc_server_on_evidence(AinRpcServer *server, void (*func)(AinFamilies s
                                 gpointer data) {
   server->evidence = func;
   server->evidence_data = data;
+}
+
+void ain_rpc_server_on_peer(AinRpcServer *server, void (*func)(gpointer data), gpointer data) {
+  server->peer = func;
+  server->peer_data = data;
 }

@@ -6,6 +6,7 @@
  * line; a message that is well framed but breaks its method's rules gets an answer that says so. */
 #pragma once
 #include "base/loop.h"
+#include "base/tls.h"
 #include "rpc/call.h"
 
 #include <glib.h>
@@ -18,6 +19,8 @@ typedef struct {
   gint64 idle_timeout_us;
   guint max_connections;
   guint max_in_flight; /* calls of one connection that may be unanswered; further bytes wait in the kernel */
+  const AinTlsContext *tls; /* NULL: no TLS, else nothing but TLS; borrowed, outlives the server */
+  guint max_handshakes;     /* TLS: peers that have yet to shake hands; they have 10 s */
 } AinRpcServerConfig;
 
 /* handler owns one reference of the call. Runs on the loop thread for every decoded request, heartbeats too.
@@ -41,3 +44,7 @@ AinFamily ain_rpc_server_release(const AinRpcServer *server);
 /* func is told when a frame narrows the families down further than before (evidence for the release). */
 void ain_rpc_server_on_evidence(AinRpcServer *server, void (*func)(AinFamilies seen, gpointer data),
                                 gpointer data);
+/* func is told of every connection that was accepted: its peer may be a member that was restarted or
+ * upgraded.
+ */
+void ain_rpc_server_on_peer(AinRpcServer *server, void (*func)(gpointer data), gpointer data);

@@ -5,7 +5,7 @@
  * in place through ain_writer_string_space(). Running over AIN_WRITER_MAX is remembered and makes finish
  * fail. One thread at a time. */
 #pragma once
-#include "rpc/reader.h"
+#include "protocol/reader.h"
 
 #define AIN_WRITER_MAX 536870912U /* IoTDB's limit of a frame; larger ones no peer would read */
 #define AIN_WRITER_DEPTH 8        /* nesting of structs in anything this host sends */

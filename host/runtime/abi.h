@@ -16,7 +16,7 @@
 #include <stdint.h>
 
 #define AIN_ABI_MAGIC 0x31454e4941ULL /* "AINE1" */
-#define AIN_ABI_VERSION 2U
+#define AIN_ABI_VERSION 3U
 #define AIN_RING 4U  /* descriptors; a power of two, at least AIN_SLOTS */
 #define AIN_SLOTS 2U /* one is computed while the next is filled */
 #define AIN_PAGE 4096U
@@ -35,7 +35,7 @@ enum {
 enum {
   AIN_REGION_SLOT0 = 0,
   AIN_REGION_SLOT1 = 1,
-  AIN_REGION_PASSED = 2, /* a memory descriptor of its own, sent over the control socket for this job */
+  AIN_REGION_PASSED = 2, /* memory of its own, which the host sent over the control socket for this job */
 };
 
 enum { AIN_JOB_COPY_INPUT = 1U << 0 /* hand the model a private, writable copy */ };
@@ -109,12 +109,15 @@ enum {
   AIN_MESSAGE_LOAD = 2,      /* host -> worker: text = JSON description of the model */
   AIN_MESSAGE_LOADED = 3,    /* worker -> host: text = JSON findings of the proof, or empty */
   AIN_MESSAGE_FAILED = 4,    /* worker -> host: text = why loading failed */
-  AIN_MESSAGE_REGION = 5,    /* either way, with one descriptor: id = job, value = size */
+  AIN_MESSAGE_REGION = 5,    /* host -> worker, with the memory of a large request: id = job, value = size */
   AIN_MESSAGE_FORK = 6,      /* host -> prototype, with the AIN_FD_* descriptors and stderr: id = request */
   AIN_MESSAGE_FORKED = 7,    /* prototype -> host, with a pidfd: id = request, value = pid */
   AIN_MESSAGE_REAPED = 8,    /* prototype -> host: id = pid, value = wait status */
   AIN_MESSAGE_READY = 9,     /* prototype -> host: imports are done; value = CUDA devices, text = versions */
   AIN_MESSAGE_DECLINED = 10, /* prototype -> host: forking is unsafe here; id = request, text = why */
+  AIN_MESSAGE_NEED = 11,     /* worker -> host: memory for a large result; id = running job, value = size */
+  AIN_MESSAGE_ROOM = 12, /* host -> worker, with that memory: id = job, value = size, perhaps after a wait;
+                            or value 0, text = why there can be none */
 };
 #define AIN_MESSAGE_TEXT_MAX 16384U
 

@@ -10,6 +10,7 @@ struct AinRuntime {
   AinRuntimeConfig config; /* strings owned */
   int wake_fd;             /* workers write it when the host sleeps */
   AinLoopFd *wake_watch;
+  AinBudget *budget;
   GPtrArray *busy;         /* workers with unanswered jobs; borrowed */
   GPtrArray *reapers;      /* killed processes whose end is not yet collected */
   guint64 next_id;         /* of jobs and fork requests */
@@ -28,12 +29,23 @@ gboolean ain_prototype_fork(AinPrototype *prototype, AinWorker *worker, guint64 
 /* The worker is being freed: forget its request. */
 void ain_prototype_forget(AinPrototype *prototype, AinWorker *worker);
 
+/* --- template.c --- */
+/* Asks for a worker, now or when the template is there; takes fds. The answer reaches ain_worker_born(),
+ * ain_worker_unborn() or ain_worker_orphaned(). */
+void ain_template_fork(AinTemplate *template, AinWorker *worker, const AinWorkerSpec *spec,
+                       AinProcessFds *fds);
+gboolean ain_template_declines(const AinTemplate *template); /* it cannot fork */
+void ain_template_forget(AinTemplate *template, AinWorker *worker);
+/* From the template's process; FALSE when it is not for us. */
+gboolean ain_template_message(AinTemplate *template, const AinMessage *message, const char *text);
+
 /* --- runtime.c --- */
-/* A killed child of ours: its end is collected when the kernel is done with it, not waited for. Takes pidfd.
- */
-void ain_runtime_reap_later(AinRuntime *runtime, pid_t pid, int pidfd);
+/* A killed process: when the kernel is done with it, its end is collected (pid; 0: it is another's child) and
+ * what it mapped is let go of. Takes pidfd and memory (AinMemory; or NULL). */
+void ain_runtime_reap_later(AinRuntime *runtime, pid_t pid, int pidfd, GPtrArray *memory);
 
 /* --- worker.c --- */
+gboolean ain_worker_pass_fork(AinWorker *process, guint64 request, const AinProcessFds *fds, GError **error);
 void ain_worker_born(AinWorker *worker, pid_t pid, int pidfd);   /* takes pidfd */
 void ain_worker_unborn(AinWorker *worker, const GError *reason); /* NULL reason: declined, spawn instead */
 void ain_worker_reaped(AinWorker *worker, int wait_status);

@@ -85,7 +85,7 @@ static void idle_too_long(gpointer data) {
             " s without a loaded model; the next one starts another",
             prototype->runtime->config.prototype_idle_us / G_USEC_PER_SEC);
   ain_loop_unwatch(g_steal_pointer(&prototype->pid_watch));
-  ain_runtime_reap_later(prototype->runtime, prototype->pid, ain_fd_steal(&prototype->pidfd));
+  ain_runtime_reap_later(prototype->runtime, prototype->pid, ain_fd_steal(&prototype->pidfd), NULL);
   let_go(prototype); /* it ends with its control socket */
   prototype->ended_idle = TRUE;
 }

@@ -54,13 +54,17 @@ typedef struct {
   pid_t pid;
   int pidfd;
   AinLoopFd *watch;
+  GPtrArray *memory;
 } Reaper;
 
 static void reaper_free(gpointer data) {
   Reaper *reaper = data;
   ain_loop_unwatch(reaper->watch);
-  waitpid(reaper->pid, NULL, 0); /* it was killed: its end is there or near */
+  if (reaper->pid != 0) {
+    waitpid(reaper->pid, NULL, 0); /* it was killed: its end is there or near */
+  }
   ain_fd_close(&reaper->pidfd);
+  g_clear_pointer(&reaper->memory, g_ptr_array_unref);
   g_free(reaper);
 }
 
@@ -70,11 +74,12 @@ static void reap(guint32 events, gpointer data) {
   g_ptr_array_remove_fast(reaper->runtime->reapers, reaper);
 }
 
-void ain_runtime_reap_later(AinRuntime *runtime, pid_t pid, int pidfd) {
+void ain_runtime_reap_later(AinRuntime *runtime, pid_t pid, int pidfd, GPtrArray *memory) {
   Reaper *reaper = g_new0(Reaper, 1);
   reaper->runtime = runtime;
   reaper->pid = pid;
   reaper->pidfd = pidfd;
+  reaper->memory = memory;
   reaper->watch = ain_loop_watch(runtime->loop, pidfd, EPOLLIN, reap, reaper);
   g_ptr_array_add(runtime->reapers, reaper);
 }
@@ -103,6 +108,7 @@ AinRuntime *ain_runtime_new(AinLoop *loop, const AinRuntimeConfig *config, GErro
     .sandbox = config->sandbox,
     .read_paths = g_strdup(config->read_paths),
   };
+  runtime->budget = ain_budget_new(loop, config->shared_memory);
   runtime->busy = g_ptr_array_new();
   runtime->reapers = g_ptr_array_new_with_free_func(reaper_free);
   runtime->next_id = 1;
@@ -131,6 +137,14 @@ AinRuntimeState ain_runtime_state(const AinRuntime *runtime, const char **reason
   return runtime->prototype != NULL ? ain_prototype_state(runtime->prototype, reason) : AIN_RUNTIME_READY;
 }
 
+gboolean ain_runtime_forks(const AinRuntime *runtime) {
+  return runtime->prototype != NULL;
+}
+
+AinBudget *ain_runtime_budget(AinRuntime *runtime) {
+  return runtime->budget;
+}
+
 guint ain_runtime_cuda_devices(const AinRuntime *runtime) {
   return runtime->prototype != NULL ? ain_prototype_cuda_devices(runtime->prototype) : 0;
 }
@@ -148,6 +162,7 @@ void ain_runtime_free(AinRuntime *runtime) {
   ain_fd_close(&runtime->wake_fd);
   g_ptr_array_unref(runtime->busy);
   g_ptr_array_unref(runtime->reapers);
+  ain_budget_free(runtime->budget);
   g_free((char *)runtime->config.lib_dir);
   g_free((char *)runtime->config.work_dir);
   g_free((char *)runtime->config.python);

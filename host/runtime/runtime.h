@@ -5,13 +5,16 @@
  * where the worker put it. All that a worker writes is range-checked. */
 #pragma once
 #include "base/loop.h"
+#include "runtime/budget.h"
 #include "tsblock/tsblock.h"
 
 #include <glib.h>
+#include <sys/types.h>
 
 typedef struct AinRuntime AinRuntime;
 typedef struct AinWorker AinWorker;
 typedef struct AinSlot AinSlot;
+typedef struct AinTemplate AinTemplate;
 
 typedef struct {
   const char *lib_dir;      /* holds ainode-runtime, _ainode.abi3.so and pyruntime/ */
@@ -22,6 +25,7 @@ typedef struct {
   gint64 prototype_idle_us; /* the prototype ends after so long without a worker; 0 = never */
   gboolean sandbox;         /* shut workers in before they see the model */
   const char *read_paths;   /* folders they may read besides their own, separated by ':', or NULL */
+  guint64 shared_memory;    /* bytes of all slots and of all large requests and results together */
 } AinRuntimeConfig;
 
 typedef enum { AIN_RUNTIME_STARTING, AIN_RUNTIME_READY, AIN_RUNTIME_FAILED } AinRuntimeState;
@@ -38,6 +42,10 @@ AinRuntimeState ain_runtime_state(const AinRuntime *runtime, const char **reason
  * mode. */
 guint ain_runtime_cuda_devices(const AinRuntime *runtime);
 
+gboolean ain_runtime_forks(const AinRuntime *runtime); /* rather than spawn */
+/* Of the memory shared with workers. Borrowed. */
+AinBudget *ain_runtime_budget(AinRuntime *runtime);
+
 typedef struct {
   const char *name; /* of the model, for log and messages */
   const char *kind;
@@ -51,7 +59,18 @@ typedef struct {
   gint64 memory_bytes;       /* RLIMIT_DATA of the worker; 0 = no limit */
   guint threads;             /* of the framework; 0 = one */
   gboolean official_numbers; /* built-ins: the numbers of the official releases */
+  AinTemplate *template;     /* the worker is forked from this one, or NULL; it outlives the worker */
+  AinTemplate *is_template;  /* of the runtime: the process is that template itself */
 } AinWorkerSpec;
+
+/* What all workers of one model on the CPU are forked from, so that they share its weights: a process in the
+ * sandbox that loads the model when its first worker starts, and lives until it is freed. When it dies, its
+ * workers do, and the next one starts another. Where it cannot fork, workers load the model by themselves.
+ * Only in a runtime that forks. */
+AinTemplate *ain_template_new(AinRuntime *runtime, const char *name); /* of the model, for the log */
+/* Every worker forked from it must have been freed. NULL is allowed. */
+void ain_template_free(AinTemplate *template);
+pid_t ain_template_pid(const AinTemplate *template); /* 0: none runs */
 
 typedef struct {
   /* The model is loaded; findings is the proof's text
@@ -63,7 +82,8 @@ typedef struct {
   void (*ended)(AinWorker *worker, const GError *error, gpointer data);
 } AinWorkerEvents;
 
-/* Starts loading; never fails at once: errors arrive in `ended`. Copies the spec. */
+/* Starts loading, as soon as there is shared memory for its slots; never fails at once: errors arrive in
+ * `ended`. Copies the spec. */
 AinWorker *ain_worker_start(AinRuntime *runtime, const AinWorkerSpec *spec, const AinWorkerEvents *events,
                             gpointer data);
 /* Kills the process if it lives. Unfinished jobs are completed with CANCELLED; no event follows. NULL is
@@ -71,6 +91,11 @@ AinWorker *ain_worker_start(AinRuntime *runtime, const AinWorkerSpec *spec, cons
 void ain_worker_free(AinWorker *worker);
 guint ain_worker_free_slots(const AinWorker *worker);    /* 0 while loading or dead */
 gboolean ain_worker_kept_input(const AinWorker *worker); /* the model has held on to a request array */
+pid_t ain_worker_pid(const AinWorker *worker);           /* 0 before its birth and after its end */
+gsize ain_worker_shared_bytes(
+    const AinWorker *worker); /* of its slots, both ways; 0 while it waits for them */
+/* Bytes, array and options, that ain_slot_take() would have for a job now; a slot's size at least. */
+guint64 ain_worker_room(const AinWorker *worker);
 /* Signal that ended the process, 0 for none known. Valid in `ended`. */
 int ain_worker_end_signal(const AinWorker *worker);
 /* Ends the process now with `error` as the reason (copied): unfinished jobs and `ended` get it. */
@@ -86,7 +111,8 @@ typedef struct {
   gint32 output_length;
 } AinJobShape;
 
-/* Takes one of the worker's slots (there must be one free). Errors: TOO_LARGE, INTERNAL (no memory). */
+/* Takes one of the worker's slots (there must be one free). Errors: TOO_LARGE (more than the budget can ever
+ * give), BUSY (more than it has now), INTERNAL (no memory). */
 AinSlot *ain_slot_take(AinWorker *worker, const AinJobShape *shape, GError **error);
 /* Where the array [batch][rows][columns] goes; 4096-byte aligned. Valid until release. Any thread. */
 gpointer ain_slot_data(AinSlot *slot);

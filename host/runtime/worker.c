@@ -41,12 +41,6 @@ struct AinSlot {
   gpointer done_data;
 };
 
-typedef struct {
-  guint64 job;
-  guint64 size;
-  int fd;
-} PassedResult;
-
 struct AinWorker {
   AinRuntime *runtime;
   AinWorkerSpec spec; /* strings owned */
@@ -63,10 +57,13 @@ struct AinWorker {
   guint32 tail;
   AinSlot *slots[AIN_SLOTS]; /* taken ones */
   guint n_unanswered;
-  gint64 waiting_since; /* the running job was given, or the one before it answered */
-  gint64 usual_us;      /* how long a job took of late */
-  PassedResult passed[AIN_SLOTS];
-  pid_t pid; /* 0 before birth */
+  gint64 waiting_since;    /* the running job was given, or the one before it answered */
+  gint64 usual_us;         /* how long a job took of late */
+  AinSlot *asking;         /* its result waits for memory */
+  guint64 needed;          /* so much */
+  AinBudgetTicket *ticket; /* the start or that result waits for room in the budget */
+  GPtrArray *retired;      /* AinMemory that the model has kept arrays of */
+  pid_t pid;               /* 0 before birth */
   gboolean spawned;
   int pidfd;
   int control;
@@ -85,16 +82,34 @@ static void finish(AinWorker *worker);
 
 /* --- ending --- */
 
+static void hold(GPtrArray *memory, AinMemory *one) {
+  if (one != NULL) {
+    g_ptr_array_add(memory, ain_memory_ref(one));
+  }
+}
+
+/* What the process may still map: it counts until the process is gone. */
+static GPtrArray *held_memory(AinWorker *worker) {
+  GPtrArray *memory = g_steal_pointer(&worker->retired);
+  hold(memory, worker->request);
+  hold(memory, worker->reply);
+  for (guint i = 0; i < AIN_SLOTS; i++) {
+    if (worker->slots[i] != NULL) {
+      hold(memory, worker->slots[i]->request);
+      hold(memory, worker->slots[i]->reply);
+    }
+  }
+  return memory;
+}
+
 static void kill_process(AinWorker *worker) {
+  ain_loop_unwatch(g_steal_pointer(&worker->pid_watch));
   if (worker->pidfd >= 0) {
     syscall(SYS_pidfd_send_signal, worker->pidfd, SIGKILL, NULL, 0);
-  }
-  ain_loop_unwatch(g_steal_pointer(&worker->pid_watch));
-  if (worker->spawned && worker->pid != 0) {
-    ain_runtime_reap_later(worker->runtime, worker->pid, ain_fd_steal(&worker->pidfd));
+    ain_runtime_reap_later(worker->runtime, worker->spawned ? worker->pid : 0, ain_fd_steal(&worker->pidfd),
+                           held_memory(worker));
   }
   worker->pid = 0;
-  ain_fd_close(&worker->pidfd);
 }
 
 static void complete(AinWorker *worker, AinSlot *slot, const AinJobResult *result, const GError *error) {
@@ -145,6 +160,7 @@ static void end_with(AinWorker *worker, GError *error) {
   }
   worker->phase = PHASE_ENDED;
   worker->end = error;
+  ain_budget_forget(g_steal_pointer(&worker->ticket));
   kill_process(worker);
   ain_loop_unwatch(g_steal_pointer(&worker->control_watch));
   ain_loop_timer_stop(g_steal_pointer(&worker->timer));
@@ -215,9 +231,19 @@ static void spawned_ended(guint32 events, gpointer data) {
 
 static void load_overdue(gpointer data) {
   AinWorker *worker = data;
+  int seconds = (int)(LOAD_TIMEOUT_US / G_USEC_PER_SEC);
   worker->timer = NULL;
+  if (worker->ticket != NULL) {
+    end_with(worker,
+             g_error_new(AIN_ERROR, AIN_ERROR_BUSY,
+                         "model [%s] waited %d s for shared memory: other loaded models have the part "
+                         "of ain_shared_memory_bytes (%" G_GUINT64_FORMAT
+                         ") that is for them; unload one or raise it",
+                         worker->spec.name, seconds, ain_budget_bytes(worker->runtime->budget)));
+    return;
+  }
   end_with(worker, g_error_new(AIN_ERROR, AIN_ERROR_TIMEOUT, "model [%s] did not finish loading within %d s",
-                               worker->spec.name, (int)(LOAD_TIMEOUT_US / G_USEC_PER_SEC)));
+                               worker->spec.name, seconds));
 }
 
 /* --- control messages --- */
@@ -247,10 +273,12 @@ static char *load_text(const AinWorker *worker) {
   g_string_append_printf(
       text,
       ", \"dtype\": \"%s\", \"input_shape\": [%d, %d], \"output_shape\": [%d, %d], \"prove\": %s"
-      ", \"memory_bytes\": %" G_GINT64_FORMAT ", \"threads\": %u, \"official_numbers\": %s, \"sandbox\": %s",
+      ", \"template\": %s, \"memory_bytes\": %" G_GINT64_FORMAT
+      ", \"threads\": %u, \"official_numbers\": %s, \"sandbox\": %s",
       ain_dtype_name(spec->dtype), spec->input_shape[0], spec->input_shape[1], spec->output_shape[0],
-      spec->output_shape[1], spec->prove ? "true" : "false", spec->memory_bytes, spec->threads,
-      spec->official_numbers ? "true" : "false", worker->runtime->config.sandbox ? "true" : "false");
+      spec->output_shape[1], spec->prove ? "true" : "false", spec->is_template != NULL ? "true" : "false",
+      spec->memory_bytes, spec->threads, spec->official_numbers ? "true" : "false",
+      worker->runtime->config.sandbox ? "true" : "false");
   g_string_append(text, ", \"device\": ");
   ain_text_append_json(text, spec->device, strlen(spec->device));
   append_read_paths(text, worker->runtime->config.read_paths);
@@ -282,25 +310,85 @@ static void loaded(AinWorker *worker, const char *findings) {
   }
 }
 
-static void remember_result(AinWorker *worker, const AinMessage *message, int fd) {
+static AinSlot *running_slot(AinWorker *worker, guint64 job) {
   for (guint i = 0; i < AIN_SLOTS; i++) {
-    if (worker->passed[i].fd < 0) {
-      worker->passed[i] = (PassedResult){ message->id, message->value, fd };
-      return;
+    AinSlot *slot = worker->slots[i];
+    if (slot != NULL && slot->job.id == job && ain_slot_is_running(slot)) {
+      return slot;
     }
   }
-  ain_fd_close(&fd);
-  misbehaved(worker, "it sent more memory than it has jobs");
+  return NULL;
+}
+
+/* Room for the result of the job that asked; value 0 and a text when there can be none. */
+static void answer_need(AinWorker *worker, const char *refusal) {
+  g_autoptr(GError) error = NULL;
+  const AinMemory *memory = worker->asking->reply;
+  guint64 job = worker->asking->job.id;
+  worker->asking = NULL;
+  gboolean sent =
+      memory != NULL
+          ? ain_process_send(worker->control, AIN_MESSAGE_ROOM, job, memory->size, "", &memory->fd, 1, &error)
+          : ain_process_send(worker->control, AIN_MESSAGE_ROOM, job, 0, refusal, NULL, 0, &error);
+  if (!sent) {
+    end_with(worker, g_steal_pointer(&error));
+  }
+}
+
+static void make_result_memory(AinWorker *worker, guint64 size) {
+  g_autoptr(GError) error = NULL;
+  worker->asking->reply =
+      ain_memory_new(worker->runtime->budget, AIN_BUDGET_RESULT, "ainode-large-result", size, 0, &error);
+  answer_need(worker, error != NULL ? error->message : "");
+}
+
+static void result_room_there(gpointer data) {
+  AinWorker *worker = data;
+  worker->ticket = NULL;
+  guint64 size = worker->needed;
+  if (ain_budget_take(worker->runtime->budget, AIN_BUDGET_RESULT, size)) {
+    make_result_memory(worker, size);
+  }
+}
+
+/* The result of the running job does not fit into its slot. */
+static void result_needs(AinWorker *worker, const AinMessage *message) {
+  AinBudget *budget = worker->runtime->budget;
+  ain_worker_poll(worker); /* it is at the job after those it has answered */
+  if (worker->phase != PHASE_READY) {
+    return;
+  }
+  worker->asking = worker->asking == NULL ? running_slot(worker, message->id) : NULL;
+  if (worker->asking == NULL || worker->asking->reply != NULL || message->value == 0) {
+    worker->asking = NULL;
+    misbehaved(worker, "it asked for memory that no job of it needs");
+    return;
+  }
+  if (message->value > ain_budget_most(budget, AIN_BUDGET_RESULT)) {
+    g_autofree char *refusal =
+        g_strdup_printf("its result has %" G_GUINT64_FORMAT " bytes, more than the %" G_GUINT64_FORMAT
+                        " that one result may have of the shared memory of %" G_GUINT64_FORMAT
+                        " bytes (ain_shared_memory_bytes)",
+                        message->value, ain_budget_most(budget, AIN_BUDGET_RESULT), ain_budget_bytes(budget));
+    answer_need(worker, refusal);
+  } else if (ain_budget_take(budget, AIN_BUDGET_RESULT, message->value)) {
+    make_result_memory(worker, message->value);
+  } else {
+    worker->needed = message->value;
+    worker->ticket = ain_budget_wait(budget, AIN_BUDGET_RESULT, message->value, result_room_there, worker);
+  }
 }
 
 static void handle_message(AinWorker *worker, const AinMessage *message, char *text, int fd) {
   g_autofree char *valid = g_utf8_make_valid(text, -1);
-  if (message->type == AIN_MESSAGE_REGION && worker->phase == PHASE_READY && fd >= 0) {
-    remember_result(worker, message, fd);
+  ain_fd_close(&fd); /* a worker has nothing to pass */
+  if (worker->spec.is_template != NULL && worker->phase == PHASE_READY
+      && ain_template_message(worker->spec.is_template, message, valid)) {
     return;
   }
-  ain_fd_close(&fd);
-  if (message->type == AIN_MESSAGE_HELLO && worker->phase == PHASE_STARTING) {
+  if (message->type == AIN_MESSAGE_NEED && worker->phase == PHASE_READY) {
+    result_needs(worker, message);
+  } else if (message->type == AIN_MESSAGE_HELLO && worker->phase == PHASE_STARTING) {
     greeted(worker, message);
   } else if (message->type == AIN_MESSAGE_LOADED && worker->phase == PHASE_LOADING) {
     loaded(worker, valid);
@@ -339,21 +427,44 @@ static void control_ready(guint32 events, gpointer data) {
 
 /* --- starting --- */
 
-static guint32 slot_bytes(guint batch, const gint32 shape[2], gsize element) {
-  guint64 bytes = (guint64)MAX(batch, 1U) * (guint64)shape[0] * (guint64)shape[1] * element;
-  bytes = CLAMP(bytes, SLOT_MIN_BYTES, SLOT_MAX_BYTES);
+static guint32 slot_bytes(guint batch, const gint32 shape[2], guint64 most) {
+  /* 8 bytes an element whatever the type: the proof may still change it. */
+  guint64 bytes = (guint64)MAX(batch, 1U) * (guint64)shape[0] * (guint64)shape[1] * sizeof(double);
+  bytes = CLAMP(bytes, SLOT_MIN_BYTES, MAX(most, SLOT_MIN_BYTES));
   return (guint32)((bytes + AIN_SLOT_ALIGN - 1) / AIN_SLOT_ALIGN * AIN_SLOT_ALIGN);
 }
 
+static gsize slots_size(guint32 slot_size) {
+  return AIN_PAGE + (gsize)AIN_SLOTS * slot_size;
+}
+
+/* Larger requests than fit into a slot get memory of their own: with a small budget, earlier. */
+static void choose_slot_sizes(AinWorker *worker) {
+  guint64 most = ain_budget_most(worker->runtime->budget, AIN_BUDGET_SLOTS) / 2 - AIN_PAGE;
+  most = MIN(most / AIN_SLOTS / AIN_SLOT_ALIGN * AIN_SLOT_ALIGN, SLOT_MAX_BYTES);
+  worker->slot_size = slot_bytes(worker->spec.max_batch, worker->spec.input_shape, most);
+  worker->reply_slot_size = slot_bytes(worker->spec.max_batch, worker->spec.output_shape, most);
+}
+
+/* Takes room for the slots of both directions; FALSE: there is none now. */
+static gboolean take_slots(AinWorker *worker, guint64 *bytes) {
+  choose_slot_sizes(worker);
+  *bytes = slots_size(worker->slot_size) + slots_size(worker->reply_slot_size);
+  return ain_budget_take(worker->runtime->budget, AIN_BUDGET_SLOTS, *bytes);
+}
+
+/* The room is taken. */
 static gboolean create_memory(AinWorker *worker, GError **error) {
-  /* 8 bytes an element whatever the type: the proof may still change it. */
-  worker->slot_size = slot_bytes(worker->spec.max_batch, worker->spec.input_shape, sizeof(double));
-  worker->reply_slot_size = slot_bytes(worker->spec.max_batch, worker->spec.output_shape, sizeof(double));
-  worker->request =
-      ain_memory_new("ainode-request", AIN_PAGE + (gsize)AIN_SLOTS * worker->slot_size, TRUE, TRUE, error);
-  worker->reply = ain_memory_new("ainode-reply", AIN_PAGE + (gsize)AIN_SLOTS * worker->reply_slot_size, FALSE,
-                                 TRUE, error);
-  if (worker->request == NULL || worker->reply == NULL) {
+  AinBudget *budget = worker->runtime->budget;
+  worker->request = ain_memory_new(budget, AIN_BUDGET_SLOTS, "ainode-request", slots_size(worker->slot_size),
+                                   AIN_MEMORY_SEALED | AIN_MEMORY_PREFAULT, error);
+  if (worker->request == NULL) {
+    ain_budget_give(budget, AIN_BUDGET_SLOTS, slots_size(worker->reply_slot_size));
+    return FALSE;
+  }
+  worker->reply = ain_memory_new(budget, AIN_BUDGET_SLOTS, "ainode-reply",
+                                 slots_size(worker->reply_slot_size), AIN_MEMORY_PREFAULT, error);
+  if (worker->reply == NULL) {
     return FALSE;
   }
   worker->host = (AinHostPage *)worker->request->start;
@@ -371,12 +482,13 @@ static gboolean create_memory(AinWorker *worker, GError **error) {
 
 static gboolean create_channel(AinWorker *worker, AinProcessFds *fds, GError **error) {
   g_autofree char *name = g_strdup_printf("model %s", worker->spec.name);
-  if (!create_memory(worker, error) || !ain_process_control_pair(&worker->control, &fds->fds[0], error)) {
+  if (!ain_process_control_pair(&worker->control, &fds->fds[0], error)) {
     return FALSE;
   }
   worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  fds->fds[1] = dup(worker->request->fd);
-  fds->fds[2] = dup(worker->reply->fd);
+  /* A template has no slots: it never uses the descriptors that stand in for them. */
+  fds->fds[1] = dup(worker->request != NULL ? worker->request->fd : worker->wake_fd);
+  fds->fds[2] = dup(worker->reply != NULL ? worker->reply->fd : worker->wake_fd);
   fds->fds[3] = dup(worker->wake_fd);
   fds->fds[4] = dup(worker->runtime->wake_fd);
   for (guint i = 1; i <= 4; i++) {
@@ -399,8 +511,6 @@ static void drop_channel(AinWorker *worker) {
   ain_fd_close(&worker->control);
   ain_fd_close(&worker->wake_fd);
   ain_process_output_free(g_steal_pointer(&worker->output));
-  g_clear_pointer(&worker->request, ain_memory_unref);
-  g_clear_pointer(&worker->reply, ain_memory_unref);
 }
 
 static gboolean spawn(AinWorker *worker, GError **error) {
@@ -424,6 +534,20 @@ static gboolean fork_from_prototype(AinWorker *worker, GError **error) {
          && ain_prototype_fork(worker->runtime->prototype, worker, worker->runtime->next_id++, &fds, error);
 }
 
+static gboolean fork_from_template(AinWorker *worker, GError **error) {
+  g_auto(AinProcessFds) fds = AIN_PROCESS_FDS_INIT;
+  if (!create_channel(worker, &fds, error)) {
+    return FALSE;
+  }
+  ain_template_fork(worker->spec.template, worker, &worker->spec, &fds);
+  return TRUE;
+}
+
+gboolean ain_worker_pass_fork(AinWorker *process, guint64 request, const AinProcessFds *fds, GError **error) {
+  return ain_process_send(process->control, AIN_MESSAGE_FORK, request, 0, "", fds->fds, AIN_PROCESS_FDS,
+                          error);
+}
+
 void ain_worker_born(AinWorker *worker, pid_t pid, int pidfd) {
   worker->pid = pid;
   worker->pidfd = pidfd;
@@ -440,9 +564,50 @@ void ain_worker_unborn(AinWorker *worker, const GError *reason) {
   }
   drop_channel(worker);
   worker->phase = PHASE_STARTING;
-  if (!spawn(worker, &error)) {
+  gboolean templated = worker->spec.template != NULL;
+  worker->spec.template = NULL;
+  if (!(templated ? fork_from_prototype(worker, &error) : spawn(worker, &error))) {
     end_with(worker, g_steal_pointer(&error));
   }
+}
+
+static void free_memory(gpointer memory) {
+  ain_memory_unref(memory);
+}
+
+static void start_process(AinWorker *worker) {
+  g_autoptr(GError) error = NULL;
+  gboolean started;
+  if (worker->spec.template != NULL && !ain_template_declines(worker->spec.template)) {
+    started = fork_from_template(worker, &error);
+  } else if (worker->runtime->prototype != NULL) {
+    started = fork_from_prototype(worker, &error);
+  } else {
+    started = spawn(worker, &error);
+  }
+  if (!started) {
+    end_with(worker, g_steal_pointer(&error));
+  }
+}
+
+static void start_when_room(gpointer data) {
+  AinWorker *worker = data;
+  guint64 bytes;
+  g_autoptr(GError) error = NULL;
+  worker->ticket = NULL;
+  if (worker->spec.is_template != NULL) {
+    start_process(worker);
+    return;
+  }
+  if (take_slots(worker, &bytes)) {
+    if (create_memory(worker, &error)) {
+      start_process(worker);
+    } else {
+      end_with(worker, g_steal_pointer(&error));
+    }
+    return;
+  }
+  worker->ticket = ain_budget_wait(worker->runtime->budget, AIN_BUDGET_SLOTS, bytes, start_when_room, worker);
 }
 
 AinWorker *ain_worker_start(AinRuntime *runtime, const AinWorkerSpec *spec, const AinWorkerEvents *events,
@@ -457,15 +622,9 @@ AinWorker *ain_worker_start(AinRuntime *runtime, const AinWorkerSpec *spec, cons
   worker->events = *events;
   worker->data = data;
   worker->pidfd = worker->control = worker->wake_fd = -1;
-  for (guint i = 0; i < AIN_SLOTS; i++) {
-    worker->passed[i].fd = -1;
-  }
+  worker->retired = g_ptr_array_new_with_free_func(free_memory);
   worker->timer = ain_loop_timer(runtime->loop, ain_loop_now() + LOAD_TIMEOUT_US, load_overdue, worker);
-  g_autoptr(GError) error = NULL;
-  gboolean started = runtime->prototype != NULL ? fork_from_prototype(worker, &error) : spawn(worker, &error);
-  if (!started) {
-    end_with(worker, g_steal_pointer(&error));
-  }
+  start_when_room(worker);
   return worker;
 }
 
@@ -475,9 +634,13 @@ void ain_worker_free(AinWorker *worker) {
   }
   worker->phase = PHASE_ENDED;
   ain_loop_timer_stop(worker->timer);
+  ain_budget_forget(worker->ticket);
   kill_process(worker);
   if (worker->runtime->prototype != NULL) {
     ain_prototype_forget(worker->runtime->prototype, worker);
+  }
+  if (worker->spec.template != NULL) {
+    ain_template_forget(worker->spec.template, worker);
   }
   g_autoptr(GError) cancelled =
       g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "model [%s] was unloaded while it ran", worker->spec.name);
@@ -486,9 +649,11 @@ void ain_worker_free(AinWorker *worker) {
     if (worker->slots[i] != NULL) {
       worker->slots[i]->worker = NULL;
     }
-    ain_fd_close(&worker->passed[i].fd);
   }
   drop_channel(worker);
+  ain_memory_unref(worker->request);
+  ain_memory_unref(worker->reply);
+  g_clear_pointer(&worker->retired, g_ptr_array_unref);
   g_clear_error(&worker->end);
   g_free((char *)worker->spec.name);
   g_free((char *)worker->spec.kind);
@@ -507,6 +672,18 @@ guint ain_worker_free_slots(const AinWorker *worker) {
     count += worker->slots[i] == NULL;
   }
   return count;
+}
+
+guint64 ain_worker_room(const AinWorker *worker) {
+  return MAX(worker->slot_size, ain_budget_left(worker->runtime->budget, AIN_BUDGET_REQUEST));
+}
+
+pid_t ain_worker_pid(const AinWorker *worker) {
+  return worker->pid;
+}
+
+gsize ain_worker_shared_bytes(const AinWorker *worker) {
+  return worker->request != NULL ? worker->request->size + worker->reply->size : 0;
 }
 
 gboolean ain_worker_kept_input(const AinWorker *worker) {
@@ -535,7 +712,19 @@ static gboolean place_job(AinWorker *worker, AinSlot *slot, gsize needed, GError
     slot->job.region = slot->index;
     return TRUE;
   }
-  slot->request = ain_memory_new("ainode-large-request", needed, TRUE, TRUE, error);
+  AinBudget *budget = worker->runtime->budget;
+  if (!ain_budget_take(budget, AIN_BUDGET_REQUEST, needed)) {
+    gboolean never = needed > ain_budget_most(budget, AIN_BUDGET_REQUEST);
+    g_set_error(error, AIN_ERROR, never ? AIN_ERROR_TOO_LARGE : AIN_ERROR_BUSY,
+                "a request of model [%s] needs %" G_GSIZE_FORMAT
+                " bytes of shared memory, of the %" G_GUINT64_FORMAT
+                " of ain_shared_memory_bytes one may have %" G_GUINT64_FORMAT "%s",
+                worker->spec.name, needed, ain_budget_bytes(budget),
+                ain_budget_most(budget, AIN_BUDGET_REQUEST), never ? "" : " and others have it now");
+    return FALSE;
+  }
+  slot->request = ain_memory_new(budget, AIN_BUDGET_REQUEST, "ainode-large-request", needed,
+                                 AIN_MEMORY_SEALED | AIN_MEMORY_PREFAULT, error);
   if (slot->request == NULL) {
     return FALSE;
   }
@@ -646,31 +835,16 @@ static AinSlot *find_submitted(AinWorker *worker, guint64 id) {
   return NULL;
 }
 
-static AinMemory *take_passed(AinWorker *worker, const AinResult *result) {
-  for (int attempt = 0; attempt < 2; attempt++) {
-    for (guint i = 0; i < AIN_SLOTS; i++) {
-      PassedResult *passed = &worker->passed[i];
-      if (passed->fd >= 0 && passed->job == result->id) {
-        g_autoptr(GError) error = NULL;
-        return ain_memory_adopt(ain_fd_steal(&passed->fd), result->size, &error);
-      }
-    }
-    /* The worker sends the memory before it publishes the result: it is in the socket, not yet read. */
-    while (worker->phase == PHASE_READY && receive_one(worker)) {
-    }
-  }
-  return NULL;
-}
-
 /* Finds the result's bytes; NULL when what the worker says cannot be. */
 static const guint8 *result_bytes(AinWorker *worker, AinSlot *slot, const AinResult *result) {
   if (result->region == AIN_REGION_PASSED) {
-    slot->reply = take_passed(worker, result);
-    return slot->reply != NULL ? slot->reply->start : NULL;
+    gboolean fits = slot->reply != NULL && result->size <= slot->reply->size;
+    return fits ? slot->reply->start : NULL;
   }
   if (result->region != slot->index || result->size > worker->reply_slot_size) {
     return NULL;
   }
+  ain_memory_unref(slot->reply); /* it asked for more and then had an error to tell instead */
   slot->reply = ain_memory_ref(worker->reply);
   return worker->reply->start + AIN_PAGE + (gsize)slot->index * worker->reply_slot_size;
 }
@@ -692,6 +866,13 @@ static void complete_error(AinWorker *worker, AinSlot *slot, const guint8 *bytes
   complete(worker, slot, NULL, error);
 }
 
+/* The model has kept the request's array: memory that was made for it counts as long as the process lives. */
+static void retire(AinWorker *worker, AinSlot *slot) {
+  if (slot->request != worker->request) {
+    g_ptr_array_add(worker->retired, ain_memory_ref(slot->request));
+  }
+}
+
 static gboolean take_result(AinWorker *worker, const AinResult *result) {
   AinSlot *slot = find_submitted(worker, result->id);
   if (slot == NULL) {
@@ -705,6 +886,7 @@ static gboolean take_result(AinWorker *worker, const AinResult *result) {
   }
   if ((result->flags & AIN_RESULT_KEPT_INPUT) != 0) {
     worker->kept_input = TRUE;
+    retire(worker, slot);
   }
   if (result->status != AIN_RESULT_OK) {
     complete_error(worker, slot, bytes, result->size);

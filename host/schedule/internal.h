@@ -9,15 +9,17 @@ struct AinLane {
   AinModel *model;
   GQueue queue; /* AinTask */
   guint64 queued_bytes;
-  GPtrArray *runners;   /* AinRunner */
-  GPtrArray *pins;      /* devices (owned texts) that LOAD MODEL asked for: kept loaded */
-  GPtrArray *waiters;   /* of LOAD and UNLOAD */
-  GPtrArray *abandoned; /* AinTask in flight whose callers have gone: a re-sent request takes over */
-  GPtrArray *finished;  /* results of such tasks, kept for the same time */
+  GPtrArray *runners;    /* AinRunner */
+  AinTemplate *template; /* of the workers on the CPU, when there may be several; or NULL */
+  GPtrArray *pins;       /* devices (owned texts) that LOAD MODEL asked for: kept loaded */
+  GPtrArray *waiters;    /* of LOAD and UNLOAD */
+  GPtrArray *abandoned;  /* AinTask in flight whose callers have gone: a re-sent request takes over */
+  GPtrArray *finished;   /* results of such tasks, kept for the same time */
   AinLoopTimer *orphans;
   AinLoopTimer *retry;
-  AinLoopTimer *delay; /* requests wait for company (max_batch_delay) */
-  guint failures;      /* ends of workers since the last result */
+  AinLoopTimer *delay;     /* requests wait for company (max_batch_delay) */
+  AinBudgetTicket *thirst; /* the first request waits for shared memory */
+  guint failures;          /* ends of workers since the last result */
   GError *load_error;
   gint64 load_again; /* no earlier than this after load_error */
   gboolean copy_input;
@@ -34,6 +36,7 @@ guint ain_lane_batch_limit(const AinLane *lane);
 /* The caller had gone when the result came: kept for a moment, in case the request is sent again. */
 void ain_lane_keep_result(AinLane *lane, AinTask *task, const AinJobResult *result, const guint8 *data);
 void ain_lane_runner_ready(AinLane *lane, AinRunner *runner);
+gboolean ain_lane_is_pinned(const AinLane *lane, const char *device); /* LOAD MODEL asked for it there */
 /* The runner's process is gone and its jobs are completed; was_ready: it had loaded. Frees the runner. */
 void ain_lane_runner_ended(AinLane *lane, AinRunner *runner, gboolean was_ready, const GError *error);
 
@@ -46,7 +49,7 @@ struct AinRunner {
   gboolean leaving;     /* unloaded: takes no new jobs, ends with its last one */
   GPtrArray *jobs;      /* of runner.c */
   guint submitted;      /* jobs given to the worker; others are still being filled */
-  gint64 running_since; /* when the oldest of them began */
+  gint64 running_since; /* when the oldest of them began; when the last one ended */
   guint crowd;          /* requests under way at once, the most seen lately, in sixteenths */
   AinLoopTimer *deadline;
 };
@@ -54,6 +57,10 @@ AinRunner *ain_runner_new(AinLane *lane, const char *device);
 void ain_runner_free(AinRunner *runner); /* its jobs must be gone */
 /* Whether a job from the queue should go to this runner now. */
 gboolean ain_runner_wants_job(AinRunner *runner);
+/* Whether there is shared memory for one with the head of the queue, which must not be empty. */
+gboolean ain_runner_has_room(const AinRunner *runner);
+/* Whether it could be unloaded: idle, and nobody asked for it to be loaded. */
+gboolean ain_runner_is_dispensable(const AinRunner *runner);
 /* Takes what fits from the head of the lane's queue, which must not be empty. */
 void ain_runner_start_job(AinRunner *runner);
 void ain_runner_end(AinRunner *runner, const GError *error);

@@ -1,6 +1,7 @@
 #include "schedule/internal.h"
 
 #include "base/error.h"
+#include "schedule/keeper.h"
 
 #include <string.h>
 
@@ -89,6 +90,10 @@ static guint find_pin(const AinLane *lane, const char *device) {
     }
   }
   return G_MAXUINT;
+}
+
+gboolean ain_lane_is_pinned(const AinLane *lane, const char *device) {
+  return find_pin(lane, device) != G_MAXUINT;
 }
 
 static guint count_runners(const AinLane *lane, const char *device, gboolean ready_only) {
@@ -207,10 +212,22 @@ const GError *ain_lane_failure(const AinLane *lane) {
 
 static gboolean device_wants_runner(const AinLane *lane, const char *device) {
   guint there = count_runners(lane, device, FALSE);
-  return there == 0 || (!g_queue_is_empty((GQueue *)&lane->queue) && there < lane->context->config.replicas);
+  gboolean crowded =
+      !g_queue_is_empty((GQueue *)&lane->queue) && lane->thirst == NULL; /* another one won't help */
+  return there == 0 || (crowded && there < lane->context->config.replicas);
+}
+
+/* Several workers of a model share its weights. */
+static void ensure_template(AinLane *lane) {
+  const AinLaneContext *context = lane->context;
+  if (lane->template == NULL && context->config.replicas > 1 && lane->model->kind != AIN_KIND_STATISTICAL
+      && ain_runtime_forks(context->runtime)) {
+    lane->template = ain_template_new(context->runtime, lane->model->id);
+  }
 }
 
 static void ensure_on(AinLane *lane, const char *device) {
+  ensure_template(lane);
   if (device_wants_runner(lane, device)) {
     g_ptr_array_add(lane->runners, ain_runner_new(lane, device));
   }
@@ -233,6 +250,7 @@ static void ensure_runners(AinLane *lane) {
 void ain_lane_runner_ready(AinLane *lane, AinRunner *runner) {
   g_clear_error(&lane->load_error);
   tell_waiters(lane, runner->device, FALSE, NULL);
+  ain_keeper_look(lane->context->keeper);
   ain_lane_dispatch(lane);
 }
 
@@ -317,6 +335,9 @@ static void sweep(AinLane *lane) {
     }
     ain_runner_free(runner);
   }
+  if (lane->runners->len == 0) {
+    g_clear_pointer(&lane->template, ain_template_free);
+  }
 }
 
 /* --- dispatch --- */
@@ -355,6 +376,25 @@ static gboolean waits_for_company(AinLane *lane) {
   return TRUE;
 }
 
+static void thirst_quenched(gpointer data) {
+  AinLane *lane = data;
+  lane->thirst = NULL;
+  ain_lane_dispatch(lane);
+}
+
+/* A large request waits here, with those behind it, until there is shared memory for it. */
+static gboolean waits_for_room(AinLane *lane, const AinRunner *runner) {
+  if (ain_runner_has_room(runner)) {
+    return FALSE;
+  }
+  if (lane->thirst == NULL) {
+    lane->thirst =
+        ain_budget_wait(ain_runtime_budget(lane->context->runtime), AIN_BUDGET_REQUEST,
+                        ain_task_sample_bytes(g_queue_peek_head(&lane->queue)), thirst_quenched, lane);
+  }
+  return TRUE;
+}
+
 void ain_lane_dispatch(AinLane *lane) {
   sweep(lane);
   if (lane->closed) {
@@ -364,8 +404,8 @@ void ain_lane_dispatch(AinLane *lane) {
     return;
   }
   AinRunner *runner = NULL;
-  while (!g_queue_is_empty(&lane->queue) && !waits_for_company(lane)
-         && (runner = pick_runner(lane)) != NULL) {
+  while (!g_queue_is_empty(&lane->queue) && !waits_for_company(lane) && (runner = pick_runner(lane)) != NULL
+         && !waits_for_room(lane, runner)) {
     ain_runner_start_job(runner);
   }
   if (lane->pins->len > 0 || !g_queue_is_empty(&lane->queue)) {
@@ -498,6 +538,7 @@ static void lane_free(AinLane *lane) {
   ain_loop_timer_stop(lane->orphans);
   ain_loop_timer_stop(lane->retry);
   ain_loop_timer_stop(lane->delay);
+  ain_budget_forget(lane->thirst);
   g_clear_error(&lane->load_error);
   g_ptr_array_unref(lane->runners);
   g_ptr_array_unref(lane->pins);
@@ -529,6 +570,16 @@ void ain_lane_close(AinLane *lane, gboolean now, const GError *reason) {
 
 static gboolean has_room(AinLane *lane, const AinTask *task, GError **error) {
   const AinSchedulerConfig *config = &lane->context->config;
+  const AinBudget *budget = ain_runtime_budget(lane->context->runtime);
+  if (ain_task_sample_bytes(task) > ain_budget_most(budget, AIN_BUDGET_REQUEST)) {
+    g_set_error(error, AIN_ERROR, AIN_ERROR_TOO_LARGE,
+                "the input of model [%s] has %" G_GUINT64_FORMAT " bytes, more than the %" G_GUINT64_FORMAT
+                " that one request may have of the shared memory of %" G_GUINT64_FORMAT
+                " bytes (ain_shared_memory_bytes): give fewer rows or raise it",
+                lane->model->id, ain_task_sample_bytes(task), ain_budget_most(budget, AIN_BUDGET_REQUEST),
+                ain_budget_bytes(budget));
+    return FALSE;
+  }
   if (g_queue_get_length(&lane->queue) < config->queue_max_requests
       && lane->queued_bytes + ain_task_size(task) <= MAX(config->queue_max_bytes, ain_task_size(task))) {
     return TRUE;

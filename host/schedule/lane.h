@@ -9,8 +9,9 @@ typedef struct {
   AinRuntime *runtime;
   AinSchedulerConfig config;
   AinSchedulerTotals totals;
-  guint pending;               /* tasks not yet answered */
-  GPtrArray *lanes;            /* AinLane; also those that are closing */
+  guint pending;    /* tasks not yet answered */
+  GPtrArray *lanes; /* AinLane; also those that are closing */
+  struct AinKeeper *keeper;
   void (*idle)(gpointer data); /* told when the last lane has gone; NULL for nobody */
   gpointer idle_data;
 } AinLaneContext;

@@ -9,6 +9,7 @@
 /* A registration must be answered before the caller's 60 s are over. */
 #define PROOF_TIMEOUT_US (G_GINT64_CONSTANT(45) * G_USEC_PER_SEC)
 #define MAX_BATCH 32U
+#define ROOM_RETRY_US (G_GINT64_CONSTANT(20) * 1000)
 
 struct AinProofs {
   AinLaneContext *context;
@@ -23,7 +24,7 @@ typedef struct {
   gpointer data;
   AinWorker *worker;
   AinLoopTimer *timer;
-  AinLoopTimer *again; /* the prototype ended: the proof begins anew with the next one */
+  AinLoopTimer *again; /* the prototype ended: the proof begins anew with the next one; or memory is short */
   gboolean copy_input; /* second attempt: the first died writing into the slot */
   gboolean in_slot;    /* the job on the slot runs */
 } Proof;
@@ -108,8 +109,9 @@ static gboolean take_findings(AinModel *model, const char *findings, GError **er
 static void take_flexible(Proof *proof, AinWorker *worker, const char *findings) {
   AinModel *model = proof->model;
   g_autoptr(GError) error = NULL;
+  const char *threads = strstr(findings, "threads=");
   /* NOLINTNEXTLINE(cert-err34-c): the conversion is bounded, and 0 where there is none */
-  if (sscanf(findings, "threads=%2u", &model->threads) != 1) {
+  if (threads == NULL || sscanf(threads, "threads=%2u", &model->threads) != 1) {
     model->threads = 0;
   }
   if (model->kind == AIN_KIND_PIPELINE && !take_findings(model, findings, &error)) {
@@ -120,32 +122,58 @@ static void take_flexible(Proof *proof, AinWorker *worker, const char *findings)
   proof->timer = ain_loop_timer(proof->proofs->context->loop, ain_loop_now(), slot_passed, proof);
 }
 
+static void try_slot(gpointer data);
+
+/* The array on the slot: may wait for shared memory, as requests do. */
+static void submit_first(Proof *proof, GError **error) {
+  AinModel *model = proof->model;
+  AinJobShape shape = {
+    .dtype = model->dtype,
+    .batch = 1,
+    .rows = (guint32)model->input_shape[0],
+    .columns = (guint32)model->input_shape[1],
+    .copy_input = proof->copy_input,
+  };
+  g_autoptr(GError) failure = NULL;
+  AinSlot *slot = ain_slot_take(proof->worker, &shape, &failure);
+  if (slot == NULL && g_error_matches(failure, AIN_ERROR, AIN_ERROR_BUSY)) {
+    proof->again =
+        ain_loop_timer(proof->proofs->context->loop, ain_loop_now() + ROOM_RETRY_US, try_slot, proof);
+  } else if (slot == NULL) {
+    g_propagate_error(error, g_steal_pointer(&failure));
+  } else {
+    fill_with_ones(model, ain_slot_data(slot), (gsize)model->input_shape[0] * (gsize)model->input_shape[1]);
+    proof->in_slot = TRUE;
+    ain_slot_submit(slot, slot_done, proof);
+  }
+}
+
+static void try_slot(gpointer data) {
+  Proof *proof = data;
+  g_autoptr(GError) error = NULL;
+  proof->again = NULL;
+  if (proof->worker != NULL && ain_worker_free_slots(proof->worker) > 0) {
+    submit_first(proof, &error);
+  }
+  if (error != NULL) {
+    ain_worker_kill(proof->worker, error);
+  }
+}
+
 static void worker_loaded(AinWorker *worker, const char *findings, gpointer data) {
   Proof *proof = data;
   AinModel *model = proof->model;
   g_autoptr(GError) error = NULL;
-  AinSlot *slot = NULL;
   if (ain_model_is_flexible(model)) { /* that it loads is the proof */
     take_flexible(proof, worker, findings);
     return;
   }
   if (take_findings(model, findings, &error)) {
-    AinJobShape shape = {
-      .dtype = model->dtype,
-      .batch = 1,
-      .rows = (guint32)model->input_shape[0],
-      .columns = (guint32)model->input_shape[1],
-      .copy_input = proof->copy_input,
-    };
-    slot = ain_slot_take(worker, &shape, &error);
+    submit_first(proof, &error);
   }
-  if (slot == NULL) {
+  if (error != NULL) {
     ain_worker_kill(worker, error);
-    return;
   }
-  fill_with_ones(model, ain_slot_data(slot), (gsize)model->input_shape[0] * (gsize)model->input_shape[1]);
-  proof->in_slot = TRUE;
-  ain_slot_submit(slot, slot_done, proof);
 }
 
 static void attempt_again(gpointer data) {
@@ -157,6 +185,7 @@ static void attempt_again(gpointer data) {
 static void worker_ended(AinWorker *worker, const GError *error, gpointer data) {
   Proof *proof = data;
   AinLaneContext *context = proof->proofs->context;
+  ain_loop_timer_stop(g_steal_pointer(&proof->again));
   if (ain_lane_runtime_restarts(context, error)) {
     ain_worker_free(worker);
     proof->worker = NULL;

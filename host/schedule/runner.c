@@ -152,7 +152,6 @@ static void job_done(AinSlot *slot, const AinJobResult *result, const GError *er
     if (!take_apart_misshapen(job, result)) {
       job_succeed(job, result);
     }
-    replace_keeper(runner);
   } else if (ain_lane_failure(lane) != NULL) {
     job_fail(job, ain_lane_failure(lane)); /* the queue of a failed model is served no more */
   } else if (g_error_matches(error, AIN_ERROR, AIN_ERROR_CANCELLED) && !lane->closed) {
@@ -160,11 +159,31 @@ static void job_done(AinSlot *slot, const AinJobResult *result, const GError *er
   } else if (!take_apart(job, error)) {
     job_fail(job, error);
   }
+  if (error == NULL || g_error_matches(error, AIN_ERROR, AIN_ERROR_MODEL_FAILED)) {
+    replace_keeper(runner); /* one that raised holds the array all the same */
+  }
   job_free(job);
   ain_lane_dispatch(lane);
 }
 
 /* --- the start of a job --- */
+
+/* More than one sample only as far as memory allows; the head fits, or the job will say that it does not. */
+static guint32 batch_room(const AinRunner *runner, const AinTask *head) {
+  guint64 sample = MAX(ain_task_sample_bytes(head), 1);
+  guint64 fitting = ain_worker_room(runner->worker) / sample;
+  return (guint32)CLAMP(fitting, 1, ain_lane_batch_limit(runner->lane));
+}
+
+gboolean ain_runner_has_room(const AinRunner *runner) {
+  return ain_task_sample_bytes(g_queue_peek_head(&runner->lane->queue)) <= ain_worker_room(runner->worker);
+}
+
+gboolean ain_runner_is_dispensable(const AinRunner *runner) {
+  const AinLane *lane = runner->lane;
+  return runner->ready && !runner->leaving && !lane->closed && runner->jobs->len == 0
+         && g_queue_is_empty((GQueue *)&lane->queue) && !ain_lane_is_pinned(lane, runner->device);
+}
 
 /* Whatever waits and has the head's shape, up to the limit. */
 static Job *gather(AinRunner *runner) {
@@ -172,9 +191,9 @@ static Job *gather(AinRunner *runner) {
   Job *job = g_new0(Job, 1);
   job->runner = runner;
   job->pieces = g_array_new(FALSE, TRUE, sizeof(Piece));
-  guint32 room = ain_lane_batch_limit(lane);
   const AinTask *last = NULL;
   const AinTask *head = g_queue_peek_head(&lane->queue);
+  guint32 room = batch_room(runner, head);
   job->sample_size = (gsize)head->rows * (gsize)head->columns * ain_dtype_size(lane->model->dtype);
   while (room > 0 && !g_queue_is_empty(&lane->queue)) {
     AinTask *task = g_queue_peek_head(&lane->queue);
@@ -371,6 +390,7 @@ static void worker_loaded(AinWorker *worker, const char *findings, gpointer data
   (void)findings;
   AinRunner *runner = data;
   runner->ready = TRUE;
+  runner->running_since = ain_loop_now();
   ain_lane_runner_ready(runner->lane, runner);
 }
 
@@ -403,6 +423,7 @@ AinRunner *ain_runner_new(AinLane *lane, const char *device) {
     .memory_bytes = lane->context->config.worker_memory_bytes,
     .threads = model->threads,
     .official_numbers = lane->context->config.official_numbers,
+    .template = g_str_equal(device, "cpu") ? lane->template : NULL,
   };
   if (ain_model_is_flexible(model)) { /* so large are the slots; larger requests get memory of their own */
     spec.input_shape[0] = AIN_TASK_USUAL_ROWS;

@@ -1,6 +1,7 @@
 #include "schedule/scheduler.h"
 
 #include "base/error.h"
+#include "schedule/keeper.h"
 #include "schedule/lane.h"
 #include "schedule/prover.h"
 
@@ -17,6 +18,7 @@ AinScheduler *ain_scheduler_new(AinLoop *loop, AinRuntime *runtime, const AinSch
   scheduler->context.lanes = g_ptr_array_new();
   scheduler->lanes = g_hash_table_new(NULL, NULL);
   scheduler->proofs = ain_proofs_new(&scheduler->context);
+  scheduler->context.keeper = ain_keeper_new(&scheduler->context);
   return scheduler;
 }
 
@@ -48,6 +50,7 @@ void ain_scheduler_free(AinScheduler *scheduler) {
     g_ptr_array_unref(scheduler->context.lanes);
     g_hash_table_unref(scheduler->lanes);
     ain_proofs_free(scheduler->proofs);
+    ain_keeper_free(scheduler->context.keeper);
     g_free(scheduler);
   }
 }

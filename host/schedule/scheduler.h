@@ -1,8 +1,9 @@
 /* From a decoded request to its answer: one lane per model with a bounded queue, a worker, batching,
  * deadlines.
  *
- * A lane starts its worker with its first request and keeps it. Whatever queued while the worker was busy and
- * has the same shape goes as one batch, for models that were proven to allow it. All functions: loop thread.
+ * A lane starts its worker with its first request and keeps it while memory reaches (schedule/keeper.h).
+ * Whatever queued while the worker was busy and has the same shape goes as one batch, for models that were
+ * proven to allow it. All functions: loop thread.
  */
 #pragma once
 #include "base/loop.h"
@@ -19,6 +20,7 @@ typedef struct {
   gint64 orphan_grace_us;      /* a run goes on so long after its callers have gone */
   gint64 worker_memory_bytes;  /* 0 = no limit */
   AinNullPolicy nulls;         /* where the request does not say */
+  guint64 model_memory_bytes;  /* of all workers' processes; over it idle ones are unloaded */
   gboolean official_numbers;   /* built-ins: the numbers of the official releases where ours differ */
   gboolean batching;           /* FALSE: every request runs alone, answers are bit-equal */
   guint replicas;              /* workers of one model on one device, at most */

@@ -213,6 +213,11 @@ gsize ain_task_size(const AinTask *task) {
   return ain_call_request(task->call)->dataset.size + sizeof *task;
 }
 
+guint64 ain_task_sample_bytes(const AinTask *task) {
+  guint64 array = (guint64)task->rows * task->columns * ain_dtype_size(task->model->dtype);
+  return array + (task->options != NULL ? strlen(task->options) : 0);
+}
+
 gboolean ain_task_fill(const AinTask *task, guint32 index, void *dst, GError **error) {
   guint32 first = task->first_row + index * task->step;
   gboolean good = ain_tsblock_to_tensor(&task->block, task->column_order, task->n_column_order, first,

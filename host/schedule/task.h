@@ -56,6 +56,8 @@ void ain_task_take_over(AinTask *task, AinTask *again);
 
 /* Bytes it holds while it waits. */
 gsize ain_task_size(const AinTask *task);
+/* Bytes of shared memory that one sample of it takes, with the options. */
+guint64 ain_task_sample_bytes(const AinTask *task);
 
 /* Decodes sample `index` into dst, an array [rows][columns] of the model's element type. Any thread. */
 gboolean ain_task_fill(const AinTask *task, guint32 index, void *dst, GError **error);

@@ -2,6 +2,14 @@
 #include "tsblock/kernels.h"
 
 const AinTsKernels *ain_tsblock_kernels(void) {
+#ifdef AIN_TSBLOCK_AVX512
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
+      && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")
+      && __builtin_cpu_supports("avx512vbmi") && __builtin_cpu_supports("avx512vbmi2")
+      && __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("popcnt")) {
+    return &ain_tsblock_kernels_avx512;
+  }
+#endif
 #ifdef AIN_TSBLOCK_AVX2
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi") && __builtin_cpu_supports("bmi2")
       && __builtin_cpu_supports("popcnt")) {

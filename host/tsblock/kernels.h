@@ -45,6 +45,9 @@ extern const AinTsKernels ain_tsblock_kernels_base;
 #ifdef AIN_TSBLOCK_AVX2
 extern const AinTsKernels ain_tsblock_kernels_avx2;
 #endif
+#ifdef AIN_TSBLOCK_AVX512
+extern const AinTsKernels ain_tsblock_kernels_avx512;
+#endif
 
 /* The best table for this processor. */
 const AinTsKernels *ain_tsblock_kernels(void);

@@ -1,6 +1,6 @@
 /* The loops behind kernels.h, included once per instruction set by a file that defines KERNELS_TABLE and
  * KERNELS_NAME and is compiled for that set. Plain C that the compiler turns into vector code; only `expand`
- * is written for AVX2 by hand, since no compiler finds it. */
+ * is written by hand, since no compiler finds it, and for AVX-512 what kernels_vbmi.h says. */
 #include "tsblock/bits.h"
 #include "tsblock/kernels.h"
 
@@ -192,7 +192,9 @@ FOR_EACH_DTYPE(ENCODE_BITS)
     (used) += 1 - is_null;                                                                                   \
   }
 
-#ifdef __AVX2__
+#ifdef __AVX512VBMI2__
+#include "tsblock/kernels_vbmi.h"
+#elif defined __AVX2__
 /* For four rows (n0 n1 n2 n3, 1 = null): which packed element each takes, as pairs of 32-bit lanes, and how
  * many they take together. */
 #define STEP_0(n) (1 - (n))
@@ -240,7 +242,8 @@ static void expand_8(void *restrict to, const void *restrict packed, const guint
 }
 #endif
 
-#ifdef __AVX2__
+#ifdef __AVX512VBMI2__ /* as above */
+#elif defined __AVX2__
 static void expand_4(void *restrict to, const void *restrict packed, const guint64 *nulls, gsize n,
                      guint64 fill) {
   const guint64 ones = G_GUINT64_CONSTANT(0x0101010101010101);
@@ -456,12 +459,20 @@ static guint64 count_bits(const guint8 *bits, gsize n_bytes) {
 
 #define DECODE_ROW(S)                                                                                        \
   { decode_##S##_bool, decode_##S##_i32, decode_##S##_i64, decode_##S##_f32, decode_##S##_f64 }
+#ifdef __AVX512VBMI2__
+#define ENCODE_REALS(S) lines_##S##_f32, lines_##S##_f64
+#else
+#define ENCODE_REALS(S) encode_##S##_f32, encode_##S##_f64
+#endif
 #define ENCODE_ROW(S)                                                                                        \
   { encode_##S##_bool, encode_##S##_i32, encode_##S##_i64, encode_##S##_f32, encode_##S##_f64 }
+#define ENCODE_REAL_ROW(S)                                                                                   \
+  { encode_##S##_bool, encode_##S##_i32, encode_##S##_i64, ENCODE_REALS(S) }
 const AinTsKernels KERNELS_TABLE = {
   .name = KERNELS_NAME,
   .decode = { DECODE_ROW(bool), DECODE_ROW(i32), DECODE_ROW(i64), DECODE_ROW(f32), DECODE_ROW(f64) },
-  .encode = { ENCODE_ROW(bool), ENCODE_ROW(i32), ENCODE_ROW(i64), ENCODE_ROW(f32), ENCODE_ROW(f64) },
+  .encode = { ENCODE_ROW(bool), ENCODE_ROW(i32), ENCODE_ROW(i64), ENCODE_REAL_ROW(f32),
+              ENCODE_REAL_ROW(f64) },
   .expand = { expand_1, NULL, expand_4, expand_8 },
   .interleave = { interleave_1, NULL, interleave_4, interleave_8 },
   .deinterleave = { deinterleave_1, NULL, deinterleave_4, deinterleave_8 },

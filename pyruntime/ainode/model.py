@@ -39,6 +39,7 @@ class Spec:
     read_paths: tuple[str, ...] = ()  # what it may read there besides its own
     device: str = "cpu"  # or the index of a CUDA device
     name: str = ""  # id of the model
+    template: bool = False  # load it and fork the processes that answer; this one never does
     threads: int = 0  # of torch, as an earlier proof found best; 0 for one
     official_numbers: bool = False  # built-ins: the numbers of the official releases where ours differ
 

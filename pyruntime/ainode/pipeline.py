@@ -5,7 +5,7 @@ NumPy arrays where torch is not installed or config.json says `"framework": "num
 """
 
 import contextlib
-import importlib.util
+import importlib
 import inspect
 import json
 import os
@@ -22,6 +22,7 @@ DEFAULT_LENGTH = 96
 #: Rows of the first run, where config.json gives no input_shape: the first that the pipeline takes.
 _TRIAL_ROWS = (96, 512, 1440, 2880)
 _TRIAL_SECONDS = 10.0  # no further trial is begun after so long
+_LONG_SECONDS = 0.02  # a run that takes longer is tried with more threads
 _BATCHES = (2, 3, 8)
 _RTOL = 1e-4
 #: What the host adds to the options of a request.
@@ -137,7 +138,15 @@ def _carried(values: np.ndarray) -> np.ndarray:
 
 
 def _has_torch() -> bool:
-    return importlib.util.find_spec("torch") is not None
+    """Whether torch can be imported; one that is there but broken is told of."""
+    try:
+        importlib.import_module("torch")
+    except ModuleNotFoundError:
+        return False
+    except (ImportError, OSError) as error:
+        print(f"the pipeline works on NumPy arrays, for torch cannot be imported: {error}", flush=True)
+        return False
+    return True
 
 
 def _make_pipeline(spec: Spec, config: dict[str, Any], arrays: bool) -> Any:
@@ -191,8 +200,8 @@ def _options_of(text: Optional[str]) -> tuple[dict[str, Any], str]:
 def load(spec: Spec) -> Model:
     """Loads the pipeline of spec.directory. ModelError says what is wrong with it."""
     config = _read_config(spec.directory)
-    arrays = config.get("framework") == "numpy" or not _has_torch()
     user_model.stay_offline()
+    arrays = config.get("framework") == "numpy" or not _has_torch()
     user_model.set_place(spec.directory, spec.name)
     from iotdb.ainode.core.inference.pipeline import basic_pipeline as shim
 
@@ -201,6 +210,7 @@ def load(spec: Spec) -> Model:
         from ainode.torchscript import prepare_process
 
         prepare_process()
+        importlib.import_module("torch").set_num_threads(max(spec.threads, 1))
         user_model.load_weights_only()
     runner = _Runner(spec, _make_pipeline(spec, config, arrays), arrays)
 
@@ -277,6 +287,19 @@ def _largest_batch(runner: _Runner, rows: int, columns: int, dtype: str, deadlin
     return max(_BATCHES)
 
 
+def _choose_threads(spec: Spec, runner: _Runner, sample: np.ndarray) -> str:
+    """Whether a pipeline that computes for long does so clearly faster on all processors: as findings."""
+    begun = time.monotonic()
+    runner.run(sample, {}, 0)
+    if not _LONG_SECONDS < time.monotonic() - begun < _TRIAL_SECONDS / 8 or spec.device != "cpu":
+        return ""
+    import torch
+
+    from ainode.transformer import set_threads
+
+    return " " + set_threads(spec, torch.device("cpu"), lambda: runner.run(sample, {}, 0))
+
+
 def prove(spec: Spec, runner: _Runner) -> str:
     """Runs the pipeline on random data; the findings for the host. Where no run goes well nothing is refused: only the
     author knows what it takes."""
@@ -287,5 +310,6 @@ def prove(spec: Spec, runner: _Runner) -> str:
             raise ModelError(f"the pipeline fails on an input of the shape {list(spec.input_shape)}: {reason}")
         print(f"the first run of the pipeline failed on random data of one column: {reason}", flush=True)
         return f"dtype={dtype} batch=1"
+    threads = "" if runner.arrays else _choose_threads(spec, runner, _samples(rows, columns, dtype, 1)[0])
     batch = 1 if time.monotonic() > deadline else _largest_batch(runner, rows, columns, dtype, deadline)
-    return f"dtype={dtype} batch={batch}"
+    return f"dtype={dtype} batch={batch}{threads}"

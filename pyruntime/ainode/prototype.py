@@ -7,21 +7,13 @@ imports. Where the last point does not hold, the request is declined and the hos
 
 import gc
 import os
-import random
 import select
 import socket
-import struct
-import sys
 from typing import Any
 
 import _ainode
 
-_HEADER = struct.Struct("=IIQQ")  # AinMessage: type, text_size, id, value
-_N_DESCRIPTORS = _ainode.FD_END - _ainode.FD_CONTROL + 1  # the channel's and the output pipe
-
-
-def _thread_count() -> int:
-    return len(os.listdir("/proc/self/task"))
+from ainode import forking
 
 
 def _count_cuda_devices(torch: Any) -> int:
@@ -56,33 +48,11 @@ def _import_frameworks() -> tuple[str, int]:
     return ", ".join(found), cuda
 
 
-def _reseed() -> None:
-    """Gives a forked worker random numbers of its own."""
-    seed = int.from_bytes(os.urandom(4), "little")
-    random.seed(seed)
-    if "numpy" in sys.modules:
-        sys.modules["numpy"].random.seed(seed)
-    if "torch" in sys.modules:
-        sys.modules["torch"].manual_seed(seed)
+def _run_worker() -> None:
+    from ainode import worker
 
-
-def _become_worker(parent: int, descriptors: list[int]) -> None:
-    """Child of fork: never returns."""
-    status = 1
-    try:
-        _ainode.become_worker(parent, *descriptors)
-        _reseed()
-        from ainode import worker
-
-        _ainode.send(_ainode.MESSAGE_HELLO, 0, _ainode.ABI_VERSION, "")
-        worker.run()
-        status = 0
-    except BaseException:  # noqa: BLE001 - whatever happens, the child must not run on as a second prototype
-        sys.excepthook(*sys.exc_info())
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+    _ainode.send(_ainode.MESSAGE_HELLO, 0, _ainode.ABI_VERSION, "")
+    worker.run()
 
 
 class _Prototype:
@@ -91,20 +61,16 @@ class _Prototype:
         self.children: dict[int, int] = {}  # pidfd -> pid
         self.poll = select.poll()
         self.poll.register(self.control, select.POLLIN)
-        self.threads = _thread_count()
+        self.threads = forking.thread_count()
 
     def fork(self, request: int, descriptors: list[int]) -> None:
         """Forks one worker, or declines: the host then starts a fresh process."""
-        reason = ""
-        try:
-            if len(descriptors) != _N_DESCRIPTORS:
-                reason = "the descriptors of the worker did not arrive: too many open files"
-            elif _thread_count() > self.threads:
-                reason = "a thread was started after the imports, so a forked worker could hang"
-            else:
+        reason = forking.objection(descriptors, self.threads)
+        if not reason:
+            try:
                 self._fork(request, descriptors)
-        except OSError as error:
-            reason = str(error)
+            except OSError as error:
+                reason = str(error)
         if reason:
             _ainode.send(_ainode.MESSAGE_DECLINED, request, 0, reason)
 
@@ -115,7 +81,7 @@ class _Prototype:
         try:
             pid = os.fork()
             if pid == 0:
-                _become_worker(parent, descriptors)
+                forking.become_worker(parent, descriptors, _run_worker)
         finally:
             os.close(spare)
         pidfd = os.pidfd_open(pid)  # our own child, not yet reaped: no race
@@ -131,26 +97,12 @@ class _Prototype:
         _, status = os.waitpid(pid, 0)
         _ainode.send(_ainode.MESSAGE_REAPED, pid, status, "")
 
-    def receive(self) -> bool:
-        """One message of the host; False when the host is gone."""
-        data, descriptors, _, _ = socket.recv_fds(self.control, _HEADER.size + _ainode.MESSAGE_TEXT_MAX, _N_DESCRIPTORS)
-        if len(data) < _HEADER.size:
-            return False
-        kind, _, request, _ = _HEADER.unpack_from(data)
-        try:
-            if kind == _ainode.MESSAGE_FORK:
-                self.fork(request, descriptors)
-        finally:
-            for descriptor in descriptors:
-                os.close(descriptor)
-        return True
-
     def run(self) -> None:
         alive = True
         while alive:
             for fd, _ in self.poll.poll():
                 if fd == self.control.fileno():
-                    alive = self.receive()
+                    alive = forking.receive(self.control, self.fork)
                 elif fd in self.children:
                     self.reap(fd)
 

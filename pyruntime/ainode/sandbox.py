@@ -34,12 +34,15 @@ def private_folder() -> str:
     return tempfile.mkdtemp(prefix=f"worker-{os.getpid()}-", dir=base)
 
 
-def enter(model_directory: str, read_paths: list[str]) -> str:
-    """Shuts this process in; returns one line that says what the kernel could apply. OSError: it refused."""
+def enter(model_directory: str, read_paths: list[str], template: bool = False) -> str:
+    """Shuts this process in; returns one line that says what the kernel could apply. OSError: it refused.
+
+    template: this process will fork others, which narrow the sandbox to themselves.
+    """
     private = private_folder()
     for name in _HOMES:
         os.environ[name] = private
     readable = {*_SYSTEM, sys.prefix, sys.base_prefix, sys.exec_prefix, model_directory, *read_paths}
     readable.update(path for path in sys.path if path and os.path.exists(path))
     readable.update(os.path.realpath(path) for path in list(readable))
-    return _ainode.enter_sandbox(sorted(readable), [private, *_DEVICES])
+    return _ainode.enter_sandbox(sorted(readable), [private, *_DEVICES], template)

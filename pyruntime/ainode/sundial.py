@@ -20,6 +20,7 @@ from ainode.transformer import (
     Config,
     Decoder,
     ceiling,
+    linear,
     make_model,
     read_config,
     set_threads,
@@ -41,6 +42,7 @@ TABLE = (
 _REVIN_EPSILON = 1e-5
 _FLOW_EPSILON = 1e-6
 _TIME_WIDTH = 256
+_CONDITIONS_MAX = 512  # pairs of series and step whose modulations are computed together: 15 MB
 _PROBE_ROWS = 672
 _PROBE_STEPS = 5
 
@@ -56,10 +58,11 @@ class _Block:
         self.second = take_linear(weights, f"{prefix}mlp.2", width, width)
         self.modulation = take_linear(weights, f"{prefix}adaLN_modulation.1", 3 * width, width)
 
-    def __call__(self, a: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        shift, scale, gate = functional.linear(y, *self.modulation).chunk(3, dim=-1)
+    def __call__(self, a: torch.Tensor, modulation: torch.Tensor) -> torch.Tensor:
+        """a [n, samples, width], modulation [n, 1, 3 * width]."""
+        shift, scale, gate = modulation.chunk(3, dim=-1)
         x = functional.layer_norm(a, a.shape[-1:], self.norm[0], self.norm[1], _FLOW_EPSILON) * (1 + scale) + shift
-        return a + gate * functional.linear(functional.silu(functional.linear(x, *self.first)), *self.second)
+        return a + gate * linear(functional.silu(linear(x, *self.first)), *self.second)
 
 
 class _Flow:
@@ -86,28 +89,36 @@ class _Flow:
         times = torch.arange(self.steps, dtype=torch.float32) / self.steps * 1000.0
         angles = times[:, None] * frequencies
         wave = torch.cat((angles.cos(), angles.sin()), dim=-1).to(first[0].device)
-        return functional.linear(functional.silu(functional.linear(wave, *first)), *second)
+        return linear(functional.silu(linear(wave, *first)), *second)
 
-    def _target(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-        """The clean forecast the network sees behind x."""
-        a = functional.linear(x, *self.input)
-        y = functional.silu(y)
-        for block in self.blocks:
-            a = block(a, y)
-        shift, scale = functional.linear(y, *self.modulation).chunk(2, dim=-1)
+    def _modulations(self, condition: torch.Tensor, first: int, count: int) -> list[torch.Tensor]:
+        """What the conditions [n, hidden] and the times of some steps make of each block and of the last layer:
+        [n, count, ...] each. The samples of a series share them, and the weights are read once for all steps."""
+        y = functional.silu(condition[:, None] + self.times[first : first + count])
+        return [linear(y, *block.modulation) for block in self.blocks] + [linear(y, *self.modulation)]
+
+    def _target(self, x: torch.Tensor, modulations: list[torch.Tensor], step: int) -> torch.Tensor:
+        """The clean forecast the network sees behind x [n, samples, out]."""
+        a = linear(x, *self.input)
+        for block, modulation in zip(self.blocks, modulations):
+            a = block(a, modulation[:, step, None])
+        shift, scale = modulations[-1][:, step, None].chunk(2, dim=-1)
         a = functional.layer_norm(a, a.shape[-1:], eps=_FLOW_EPSILON) * (1 + scale) + shift
-        return functional.linear(a, *self.output)
+        return linear(a, *self.output)
 
     def __call__(self, states: torch.Tensor, noise: torch.Tensor, steps: Optional[int] = None) -> torch.Tensor:
         """states [n, hidden], noise [samples, out] -> [n, samples, out]. Every series gets the same noise, so that
         an answer does not depend on what is computed beside it. steps: stop earlier, to measure."""
-        series, samples = states.shape[0], noise.shape[0]
-        condition = functional.linear(states, *self.condition).repeat_interleave(samples, dim=0)
-        start = noise.repeat(series, 1)
-        x = start
-        for step in range(min(self.steps, steps or self.steps)):
-            x = x + (self._target(x, condition + self.times[step]) - start) / self.steps
-        return x.unflatten(0, (series, samples))
+        condition = linear(states, *self.condition)
+        x = noise.expand(states.shape[0], *noise.shape)
+        together = max(1, _CONDITIONS_MAX // states.shape[0])
+        steps = min(self.steps, steps or self.steps)
+        for first in range(0, steps, together):
+            count = min(together, steps - first)
+            modulations = self._modulations(condition, first, count)
+            for step in range(count):
+                x = x + (self._target(x, modulations, step) - noise) / self.steps
+        return x
 
 
 class Sundial:
@@ -132,8 +143,8 @@ class Sundial:
         padded = functional.pad(values, (missing, 0))
         shape = (-1, self.config.patch)
         patches = torch.cat((padded.unflatten(-1, shape), mask.unflatten(-1, shape)), dim=-1)
-        inner = functional.silu(functional.linear(patches, *self.embed_hidden))
-        return functional.linear(inner, *self.embed_output) + functional.linear(patches, *self.embed_residual)
+        inner = functional.silu(linear(patches, *self.embed_hidden))
+        return linear(inner, *self.embed_output) + linear(patches, *self.embed_residual)
 
     def probe(self) -> None:
         """A piece of the work of a request: all of the decoder, a tenth of the flow."""

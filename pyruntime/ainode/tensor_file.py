@@ -1,4 +1,4 @@
-"""The header of a safetensors file: a length, a JSON text, then raw little-endian tensors. Mapped, not copied.
+"""The header of a safetensors file: a length, a JSON text, then raw little-endian tensors.
 
 The file comes from outside: every number of the header is checked before a byte of data is touched. Needs NumPy only.
 """
@@ -33,35 +33,32 @@ class Entry:
     end: int
 
 
-def _broken(path: str, what: str) -> ModelError:
+def broken(path: str, what: str) -> ModelError:
+    """The error of a file that is cut or damaged: a sentence for the user."""
     return ModelError(f"{path} is not a whole safetensors file: {what}; copy it again")
 
 
-def _map(path: str) -> mmap.mmap:
+def open_file(path: str) -> int:
+    """A descriptor of the file, to be closed by the caller. ModelError: it cannot be read."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as error:
         raise ModelError(f"{path} cannot be read: {error.strerror}") from None
-    try:
-        if os.fstat(fd).st_size < 10:
-            raise _broken(path, f"it has {os.fstat(fd).st_size} bytes")
-        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
-        return mmap.mmap(fd, 0, flags=flags, prot=mmap.PROT_READ)
-    finally:
-        os.close(fd)
 
 
-def _read_header(path: str, mapped: mmap.mmap) -> tuple[dict[str, Any], int]:
-    """The header and the offset at which the data begins."""
-    (size,) = struct.unpack_from("<Q", mapped, 0)
-    if size > _HEADER_MAX or size > len(mapped) - 8:
-        raise _broken(path, f"its header is said to have {size} bytes, the file has {len(mapped)}")
+def _read_header(path: str, fd: int, total: int) -> tuple[dict[str, Any], int]:
+    """The header and the offset at which the data begins, of a file of `total` bytes."""
+    if total < 10:
+        raise broken(path, f"it has {total} bytes")
+    (size,) = struct.unpack("<Q", os.pread(fd, 8, 0))
+    if size > _HEADER_MAX or size > total - 8:
+        raise broken(path, f"its header is said to have {size} bytes, the file has {total}")
     try:
-        header = json.loads(mapped[8 : 8 + size].decode("utf-8"))
+        header = json.loads(os.pread(fd, size, 8).decode("utf-8"))
     except (UnicodeDecodeError, ValueError, RecursionError) as error:
-        raise _broken(path, f"its header is no JSON text ({error})") from None
+        raise broken(path, f"its header is no JSON text ({error})") from None
     if not isinstance(header, dict):
-        raise _broken(path, "its header is no JSON object")
+        raise broken(path, "its header is no JSON object")
     return header, 8 + size
 
 
@@ -76,30 +73,41 @@ def _check_entry(path: str, name: str, entry: Any, room: int, allowed: tuple[str
     if not isinstance(dtype, str) or dtype not in allowed:
         raise ModelError(f"{path}: tensor {name} has the type {dtype}; {', '.join(allowed)} can be used")
     if not isinstance(shape, list) or len(shape) > 8 or not all(_is_count(size) and size > 0 for size in shape):
-        raise _broken(path, f"tensor {name} has the shape {shape}")
+        raise broken(path, f"tensor {name} has the shape {shape}")
     if not isinstance(offsets, list) or len(offsets) != 2 or not all(_is_count(offset) for offset in offsets):
-        raise _broken(path, f"tensor {name} has the data_offsets {offsets}")
+        raise broken(path, f"tensor {name} has the data_offsets {offsets}")
     begin, end = offsets
     if not begin <= end <= room:
-        raise _broken(path, f"tensor {name} is at {begin} to {end} of {room} bytes of data")
+        raise broken(path, f"tensor {name} is at {begin} to {end} of {room} bytes of data")
     if end - begin != math.prod(shape) * TYPES[dtype][0]:
-        raise _broken(path, f"tensor {name} of shape {shape} and type {dtype} has {end - begin} bytes")
+        raise broken(path, f"tensor {name} of shape {shape} and type {dtype} has {end - begin} bytes")
     return Entry(dtype, shape, begin, end)
 
 
-def open_entries(path: str, allowed: tuple[str, ...] = tuple(TYPES)) -> tuple[mmap.mmap, dict[str, Entry]]:
-    """The mapped file and its tensors, places counted from its first byte. ModelError: not a whole file."""
-    mapped = _map(path)
-    header, start = _read_header(path, mapped)
+def read_entries(path: str, fd: int, allowed: tuple[str, ...] = tuple(TYPES)) -> dict[str, Entry]:
+    """The tensors of an open file, places counted from its first byte. ModelError: not a whole file."""
+    total = os.fstat(fd).st_size
+    header, start = _read_header(path, fd, total)
     header.pop("__metadata__", None)
-    room = len(mapped) - start
+    room = total - start
     places = {name: _check_entry(path, name, entry, room, allowed) for name, entry in header.items()}
     used = max((entry.end for entry in places.values()), default=0)
     if used != room:
-        raise _broken(path, f"its tensors end {room - used} bytes before the file does")
-    return mapped, {
+        raise broken(path, f"its tensors end {room - used} bytes before the file does")
+    return {
         name: Entry(entry.dtype, entry.shape, start + entry.begin, start + entry.end) for name, entry in places.items()
     }
+
+
+def open_entries(path: str, allowed: tuple[str, ...] = tuple(TYPES)) -> tuple[mmap.mmap, dict[str, Entry]]:
+    """The mapped file and its tensors, as read_entries() gives them. ModelError: not a whole file."""
+    fd = open_file(path)
+    try:
+        places = read_entries(path, fd, allowed)
+        flags = mmap.MAP_SHARED | getattr(mmap, "MAP_POPULATE", 0)
+        return mmap.mmap(fd, 0, flags=flags, prot=mmap.PROT_READ), places
+    finally:
+        os.close(fd)
 
 
 def open_arrays(path: str) -> dict[str, np.ndarray]:

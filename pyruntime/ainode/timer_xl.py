@@ -6,13 +6,12 @@ Written from the published equations; reads the published files `config.json` an
 import os
 
 import torch
-import torch.nn.functional as functional
 
 from ainode.attributes import Attributes, Boolean
 from ainode.model import Model, Spec
 from ainode.safetensors import Weights
 from ainode.torchscript import place
-from ainode.transformer import CPU, Cache, Config, Decoder, make_model, read_config, set_threads
+from ainode.transformer import CPU, Cache, Config, Decoder, linear, make_model, read_config, set_threads
 
 TABLE = (Boolean("revin", True),)
 
@@ -53,8 +52,8 @@ class TimerXl:
             mean, deviation = _statistics(values)
             scaled = (values - mean) / torch.where(deviation > 0, deviation, torch.ones_like(deviation))
         tokens = scaled.to(torch.float32).unflatten(-1, (-1, self.config.patch))
-        last = self.decoder(functional.linear(tokens, self.embedding), cache)[:, -1]
-        predicted = functional.linear(last, self._choose_head(wanted))[:, :wanted].to(torch.float64)
+        last = self.decoder(linear(tokens, self.embedding), cache)[:, -1]
+        predicted = linear(last, self._choose_head(wanted))[:, :wanted].to(torch.float64)
         return predicted * deviation + mean if revin else predicted
 
     def generate(self, series: torch.Tensor, length: int, revin: bool = True) -> torch.Tensor:

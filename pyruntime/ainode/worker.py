@@ -60,7 +60,7 @@ def run() -> None:
         if spec.sandbox:
             from ainode import sandbox
 
-            applied = sandbox.enter(spec.directory, list(spec.read_paths))
+            applied = sandbox.enter(spec.directory, list(spec.read_paths), spec.template)
             if " no " in applied:
                 print(f"the sandbox is incomplete: {applied}", flush=True)
         model = load_model(spec)
@@ -69,12 +69,31 @@ def run() -> None:
             from ainode import proof
 
             findings = proof.prove(spec, model)
-        _ainode.open_channel()
+        if not spec.template:
+            _ainode.open_channel()
     except BaseException as error:  # noqa: BLE001 - user code
         if not isinstance(error, ModelError):
             print_traceback(error)
         _ainode.send(_ainode.MESSAGE_FAILED, 0, 0, describe(error))
         return
+    if spec.template:
+        from ainode import template
+
+        template.run(spec, lambda: serve_forked(model))
+    else:
+        serve(model, findings)
+
+
+def serve(model: Model, findings: str) -> None:
+    """The job loop; the channel is open."""
     with model.session():
         _ainode.send(_ainode.MESSAGE_LOADED, 0, 0, findings)
         _ainode.serve(make_handler(model))
+
+
+def serve_forked(model: Model) -> None:
+    """In a process forked from the model's template: greets the host, and answers jobs with what is loaded."""
+    _ainode.send(_ainode.MESSAGE_HELLO, 0, _ainode.ABI_VERSION, "")
+    if _ainode.receive() is not None:  # LOAD: what it describes is here
+        _ainode.open_channel()
+        serve(model, "")

@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -249,28 +250,46 @@ static void set_pending_exception(AinResult *result, const AinJob *job) {
   Py_XDECREF(trace);
 }
 
-/* Where the result's bytes go: the reply slot, or sealed memory of its own that is sent to the host. */
-static uint8_t *result_memory(const AinJob *job, AinResult *result) {
+/* Asks the host for memory for the result of the running job and waits for it. NULL with *refusal: a sentence
+ * to be freed, or NULL when the host is gone. */
+static uint8_t *ask_for_room(const AinJob *job, uint64_t size, char **refusal) {
+  *refusal = NULL;
+  if (!ain_control_send(AIN_MESSAGE_NEED, job->id, size, "", 0, -1)) {
+    return NULL;
+  }
+  for (;;) {
+    AinMessage message;
+    char text[AIN_MESSAGE_TEXT_MAX + 1];
+    int fd;
+    if (!ain_control_receive(&message, text, &fd)) {
+      return NULL;
+    }
+    if (message.type == AIN_MESSAGE_REGION && remember_region(message.id, message.value, fd)) {
+      continue; /* of the next job */
+    }
+    void *start = MAP_FAILED;
+    if (message.type == AIN_MESSAGE_ROOM && fd >= 0 && message.id == job->id && message.value == size) {
+      start = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    }
+    if (message.type != AIN_MESSAGE_REGION && fd >= 0) {
+      close(fd);
+    }
+    *refusal = start == MAP_FAILED && message.value == 0 ? strdup(text) : NULL;
+    return start != MAP_FAILED ? start : NULL;
+  }
+}
+
+/* Where the result's bytes go: the reply slot, or memory of its own that the host makes. */
+static uint8_t *result_memory(const AinJob *job, AinResult *result, char **refusal) {
+  *refusal = NULL;
   if (result->size <= state.channel.worker->slot_size) {
     result->region = job->slot;
     return ain_channel_reply_slot(&state.channel, job->slot);
   }
-  int fd = memfd_create("ainode-result", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-  uint8_t *start = MAP_FAILED;
-  if (fd >= 0 && ftruncate(fd, (off_t)result->size) == 0
-      && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) == 0) {
-    start = mmap(NULL, result->size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-  }
-  bool sent = start != MAP_FAILED && ain_control_send(AIN_MESSAGE_REGION, job->id, result->size, "", 0, fd);
-  if (fd >= 0) {
-    close(fd);
-  }
-  if (!sent) {
-    if (start != MAP_FAILED) {
-      munmap(start, result->size);
-    }
-    return NULL;
-  }
+  uint8_t *start;
+  Py_BEGIN_ALLOW_THREADS;
+  start = ask_for_room(job, result->size, refusal);
+  Py_END_ALLOW_THREADS;
   result->region = AIN_REGION_PASSED;
   return start;
 }
@@ -301,14 +320,18 @@ static void set_array(AinResult *result, const AinJob *job, PyArrayObject *array
   result->rows = (uint32_t)PyArray_DIM(array, 1);
   result->columns = (uint32_t)PyArray_DIM(array, 2);
   result->size = (uint64_t)PyArray_NBYTES(array);
-  uint8_t *memory = result_memory(job, result);
+  uint64_t size = result->size;
+  char *refusal;
+  uint8_t *memory = result_memory(job, result, &refusal);
+  bool passed = result->region == AIN_REGION_PASSED;
   if (memory == NULL || !copy_into(memory, array, dtype)) {
     PyErr_Clear();
-    static const char full[] = "no shared memory for the model's result";
-    set_error_text(result, job, full, sizeof full - 1);
+    const char *reason = refusal != NULL ? refusal : "no shared memory for the model's result";
+    set_error_text(result, job, reason, strlen(reason));
   }
-  if (memory != NULL && result->region == AIN_REGION_PASSED) {
-    munmap(memory, result->size);
+  free(refusal);
+  if (memory != NULL && passed) {
+    munmap(memory, size);
   }
 }
 
@@ -495,9 +518,10 @@ static PyObject *py_enter_sandbox(PyObject *self, PyObject *args) {
   (void)self;
   PyObject *readable;
   PyObject *writable;
+  int template;
   AinSandboxPath paths[MAX_PATHS];
   char applied[256];
-  if (!PyArg_ParseTuple(args, "O!O!", &PyList_Type, &readable, &PyList_Type, &writable)) {
+  if (!PyArg_ParseTuple(args, "O!O!p", &PyList_Type, &readable, &PyList_Type, &writable, &template)) {
     return NULL;
   }
   PyObject *kept = PyList_New(0);
@@ -506,7 +530,7 @@ static PyObject *py_enter_sandbox(PyObject *self, PyObject *args) {
     count = collect_paths(writable, true, paths, count, kept);
   }
   PyObject *answer = NULL;
-  if (count >= 0 && !ain_sandbox_enter(paths, (size_t)count, applied, sizeof applied)) {
+  if (count >= 0 && !ain_sandbox_enter(paths, (size_t)count, template != 0, applied, sizeof applied)) {
     PyErr_SetString(PyExc_OSError, applied);
   } else if (count >= 0) {
     answer = PyUnicode_FromString(applied);
@@ -515,9 +539,22 @@ static PyObject *py_enter_sandbox(PyObject *self, PyObject *args) {
   return answer;
 }
 
+static PyObject *py_narrow_sandbox(PyObject *self, PyObject *args) {
+  (void)self;
+  (void)args;
+  if (!ain_sandbox_narrow()) {
+    return PyErr_SetFromErrno(PyExc_OSError);
+  }
+  Py_RETURN_NONE;
+}
+
 static PyMethodDef methods[] = {
+  { "narrow_sandbox", py_narrow_sandbox, METH_NOARGS,
+    "narrow_sandbox(): in a process forked from one that entered as a template: it may signal itself "
+    "alone." },
   { "enter_sandbox", py_enter_sandbox, METH_VARARGS,
-    "enter_sandbox(readable, writable) -> str: from now on this process reads and writes only below these "
+    "enter_sandbox(readable, writable, template) -> str: from now on this process reads and writes only "
+    "below these "
     "paths, opens\n"
     "no network, starts no program, touches no other process. Says what the kernel could apply; OSError: "
     "refused." },

@@ -222,8 +222,7 @@ static const long refused[] = {
   ((uint32_t)(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID     \
               | CLONE_NEWNET))
 
-static void build_filter(Filter *filter) {
-  uint32_t self = (uint32_t)getpid();
+static void begin_filter(Filter *filter) {
   load(filter, offsetof(struct seccomp_data, arch));
   emit(filter, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, OUR_ARCH, 1, 0));
   answer(filter, SECCOMP_RET_KILL_PROCESS);
@@ -232,12 +231,24 @@ static void build_filter(Filter *filter) {
   emit(filter, (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32_BIT, 0, 1));
   answer(filter, SECCOMP_RET_ERRNO | ENOSYS);
 #endif
-  for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
-    refuse_with(filter, refused[i], EPERM);
-  }
+}
+
+/* Signals and limits of this process only. */
+static void refuse_others(Filter *filter) {
+  uint32_t self = (uint32_t)getpid();
   refuse_unless(filter, SYS_kill, 0, self, self);
   refuse_unless(filter, SYS_tgkill, 0, self, self); /* abort() and raise() signal their own process */
   refuse_unless(filter, SYS_prlimit64, 0, 0, self);
+}
+
+static void build_filter(Filter *filter, bool others_too) {
+  begin_filter(filter);
+  for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+    refuse_with(filter, refused[i], EPERM);
+  }
+  if (!others_too) {
+    refuse_others(filter);
+  }
   refuse_bits(filter, SYS_clone, 0, NAMESPACE_FLAGS);
 #ifdef SYS_clone3
   refuse_with(filter, SYS_clone3, ENOSYS); /* its flags cannot be seen; the C library falls back to clone */
@@ -245,18 +256,32 @@ static void build_filter(Filter *filter) {
   answer(filter, SECCOMP_RET_ALLOW);
 }
 
-static bool restrict_calls(void) {
-  Filter filter = { .length = 0 };
-  build_filter(&filter);
-  struct sock_fprog program = { .len = filter.length, .filter = filter.code };
-  if (filter.length >= MAX_FILTER) {
+static bool install(const Filter *filter) {
+  struct sock_fprog program = { .len = filter->length, .filter = (struct sock_filter *)filter->code };
+  if (filter->length >= MAX_FILTER) {
     errno = E2BIG;
     return false;
   }
   return syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_TSYNC, &program) == 0;
 }
 
-bool ain_sandbox_enter(const AinSandboxPath *paths, size_t count, char *applied, size_t size) {
+static bool restrict_calls(bool others_too) {
+  Filter filter = { .length = 0 };
+  build_filter(&filter, others_too);
+  return install(&filter);
+}
+
+bool ain_sandbox_narrow(void) {
+  Filter filter = { .length = 0 };
+  begin_filter(&filter);
+  refuse_others(&filter);
+  answer(&filter, SECCOMP_RET_ALLOW);
+  return install(&filter) || errno == ENOSYS || errno == EINVAL;
+}
+
+#define SCOPES_ABI 6 /* of Landlock: signals stay inside the sandbox */
+
+bool ain_sandbox_enter(const AinSandboxPath *paths, size_t count, bool template, char *applied, size_t size) {
   if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) {
     snprintf(applied, size, "no_new_privs was refused: %s", strerror(errno));
     return false;
@@ -266,7 +291,9 @@ bool ain_sandbox_enter(const AinSandboxPath *paths, size_t count, char *applied,
     snprintf(applied, size, "Landlock was refused: %s", strerror(errno));
     return false;
   }
-  bool calls = restrict_calls();
+  /* Without that scope a template may signal itself alone, and so may those it forks: abort() in one of them
+   * is then seen as a fault. */
+  bool calls = restrict_calls(template && landlock >= SCOPES_ABI);
   if (!calls && errno != ENOSYS && errno != EINVAL) {
     snprintf(applied, size, "seccomp was refused: %s", strerror(errno));
     return false;

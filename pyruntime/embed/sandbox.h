@@ -13,4 +13,9 @@ typedef struct {
 /* Applies what this kernel can. Paths that do not exist are passed over. `applied` gets one line that says
  * what holds and what this kernel lacks. Returns false when the kernel offers a protection but refuses to
  * apply it: then the caller must not go on. */
-bool ain_sandbox_enter(const AinSandboxPath *paths, size_t count, char *applied, size_t size);
+bool ain_sandbox_enter(const AinSandboxPath *paths, size_t count, bool template, char *applied, size_t size);
+
+/* For processes forked from one that entered as a template (it forks others, whose numbers it cannot know:
+ * where the kernel keeps signals inside the sandbox by itself, the filter then leaves them to that): binds
+ * signals and limits to this process alone. Returns false with errno. */
+bool ain_sandbox_narrow(void);

@@ -38,6 +38,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     left: list[pytest.Item] = []
     for item in items:
         mark = item.get_closest_marker("releases")
+        if item.get_closest_marker("long") and not config.getoption("--all"):
+            left.append(item)
+            continue
+        if item.get_closest_marker("official") and not config.getoption("--official"):
+            left.append(item)
+            continue
         (kept if not mark or not _release(item) or _release(item) in mark.args else left).append(item)
     items[:] = sorted(kept, key=_release)
     config.hook.pytest_deselected(items=left)
@@ -45,6 +51,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "releases(*names): only on these IoTDB releases")
+    config.addinivalue_line("markers", "long: only with --all")
+    config.addinivalue_line("markers", "official: only with --official DIR")
+
+
+@pytest.fixture(scope="session")
+def official(request: pytest.FixtureRequest) -> Path:
+    """The official Python AINode 2.0.5; bench/README.md says how the folder is laid out."""
+    return Path(request.config.getoption("--official")).resolve()
 
 
 @pytest.fixture(scope="session")

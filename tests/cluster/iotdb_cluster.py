@@ -241,8 +241,13 @@ class Cluster:
     ports: dict[str, int]
     pids: dict[str, list[int]] = field(default_factory=dict)  # role -> [pid, start time]
     cluster_name: str = "defaultCluster"
+    jars_first: tuple[Path, ...] = ()  # what the class path begins with
     _children: list[subprocess.Popen[bytes]] = field(default_factory=list, repr=False)
 
+    PROGRAMS = {  # heap and main class of each role
+        "confignode": ("512m", "org.apache.iotdb.confignode.service.ConfigNode"),
+        "datanode": ("1g", "org.apache.iotdb.db.service.DataNode"),
+    }
     PORTS = ("config", "config_consensus", "rpc", "internal", "exchange", "schema_consensus", "data_consensus")
 
     @classmethod
@@ -255,6 +260,7 @@ class Cluster:
         cluster_name: str = "defaultCluster",
         properties: dict[str, str] | None = None,
         ports: dict[str, int] | None = None,
+        jars_first: tuple[Path, ...] = (),
     ) -> Cluster:
         """Starts both processes with fresh data and returns at once; see wait_ready(). With `tied` they die
         with the thread that calls this. `properties` are added to iotdb-system.properties."""
@@ -263,16 +269,41 @@ class Cluster:
         for part in ("conf", "logs", "run", "data"):
             (directory / part).mkdir(parents=True, exist_ok=True)
         chosen = ports or dict(zip(cls.PORTS, free_ports(len(cls.PORTS)), strict=True))
-        self = cls(version, directory, chosen, cluster_name=cluster_name)
+        self = cls(version, directory, chosen, cluster_name=cluster_name, jars_first=jars_first)
         self._write_conf(properties or {})
         self._spawn_both(tied)
         return self
 
+    @classmethod
+    def another_config_node(cls, first: Cluster, directory: Path | str) -> Cluster:
+        """Starts one more ConfigNode of `first`'s cluster and returns at once: it has no DataNode of its own."""
+        directory = Path(directory).resolve()
+        for part in ("conf", "logs", "run", "data"):
+            (directory / part).mkdir(parents=True, exist_ok=True)
+        ports = dict(zip(cls.PORTS, free_ports(len(cls.PORTS)), strict=True))
+        self = cls(first.version, directory, ports, cluster_name=first.cluster_name)
+        self._write_conf({"cn_seed_config_node": f"127.0.0.1:{first.ports['config']}"})
+        self.start_role("confignode")
+        return self
+
+    def start_role(self, role: str, version: str | None = None) -> None:
+        """Starts "confignode" or "datanode" on the data that is there, of another release when one is named."""
+        self.version = version or self.version
+        self._spawn(role, fetch(self.version), *self.PROGRAMS[role], True)
+
+    def end_role(self, role: str, number: int = signal.SIGKILL) -> None:
+        """Ends "confignode" or "datanode" by that signal; returns when it is gone."""
+        pid, _ = self.pids[role]
+        os.kill(pid, number)
+        for child in [child for child in self._children if child.pid == pid]:
+            child.wait(60)
+            self._children.remove(child)
+
     def _spawn_both(self, tied: bool) -> None:
         jars = fetch(self.version)
         try:
-            self._spawn("confignode", jars, "512m", "org.apache.iotdb.confignode.service.ConfigNode", tied)
-            self._spawn("datanode", jars, "1g", "org.apache.iotdb.db.service.DataNode", tied)
+            for role, (heap, main) in self.PROGRAMS.items():
+                self._spawn(role, jars, heap, main, tied)
         except BaseException:
             self.kill()
             raise
@@ -344,7 +375,7 @@ class Cluster:
             f"-Dlogback.configurationFile={home}/conf/logback-{role}.xml",
             f"-Djava.io.tmpdir={home}/run",
             "-cp",
-            f"{jars}/*",
+            ":".join([*map(str, self.jars_first), f"{jars}/*"]),
             main,
             "-s",
         ]
@@ -447,14 +478,21 @@ class Cluster:
 
     def query(self, statement: str, *, table: bool = False, database: str | None = None) -> Rows:
         """Runs a statement that returns rows (in the table dialect when `table`)."""
+        return self.query_typed(statement, table=table, database=database)[0]
+
+    def query_typed(
+        self, statement: str, *, table: bool = False, database: str | None = None
+    ) -> tuple[Rows, list[str]]:
+        """As query(); beside the rows the names of the columns' types, as the server declares them."""
         with self._session(table, database) as session, _sql_errors():
             data = session.execute_query_statement(statement)
             try:
+                types = [getattr(kind, "name", str(kind)) for kind in data.get_column_types()]
                 frame = data.todf()
             finally:
                 data.close_operation_handle()
         cells = [[_plain(cell) for cell in row] for row in frame.itertuples(index=False, name=None)]
-        return Rows([str(name) for name in frame.columns], cells)
+        return Rows([str(name) for name in frame.columns], cells), types
 
     def execute(self, *statements: str, table: bool = False, database: str | None = None) -> None:
         """Runs statements that return nothing, in order."""

@@ -24,6 +24,7 @@ LENGTH = 6
 OPTIONS: list[tuple[str, dict[str, str]]] = [
     ("arima", {}),
     ("arima", {"order": "(2,1,1)", "maxiter": "20"}),
+    ("arima", {"maxiter": "50"}),  # what 2.0.10 does when nothing is said
     ("exponential_smoothing", {}),
     ("naive_forecaster", {}),
     ("naive_forecaster", {"strategy": "mean", "sp": "12"}),
@@ -86,11 +87,12 @@ def difference(got: list[Any], wanted: list[float]) -> float:
 
 
 def test_forecasters_give_what_sktime_gives(real: Cluster, release: str, node: Installation, reference: Any) -> None:
+    length = {"outputLength" if release == "2.0.10" else "predict_length": str(LENGTH)}
     for at, (model, options, series, _) in enumerate(CASES):
-        rows = infer(
-            real, model_id(release, model), f"select v from root.real.{series}", predict_length=str(LENGTH), **options
-        )
+        rows = infer(real, model_id(release, model), f"select v from root.real.{series}", **length, **options)
         ours = [row[0] for row in rows]
+        if (release, model, options) == ("2.0.10", "arima", {}):
+            at = CASES.index(("arima", {"maxiter": "50"}, series, LENGTH))
         to_right = difference(ours, reference["right"][at])
         to_official = difference(ours, reference["official"][at])
         print(f"{release} {model:22} {series:8} {options!s:40} sktime {to_right:.1e}  official {to_official:.1e}")
@@ -106,10 +108,12 @@ def test_detectors_label_every_row(real: Cluster, release: str, node: Installati
         assert len(labels) == rows
         assert {row[0] for row in labels} <= {0, 1}
         assert "hmm" not in model or {row[0] for row in labels} == {0, 1}, model
-        assert all(len(row) == 1 and isinstance(row[0], int) for row in labels)
+        kind = float if release == "2.0.10" else int  # one column of doubles, whatever the model
+        assert all(len(row) == 1 and isinstance(row[0], kind) for row in labels)
         assert labels == infer(real, model_id(release, model), source, **options)
 
 
+@pytest.mark.releases("2.0.1-beta", "2.0.5")  # later ones send one column
 def test_several_columns_and_int_types(cluster: Cluster, release: str, node: Installation) -> None:
     answer = cluster.query(
         f'CALL INFERENCE({model_id(release, "naive_forecaster")}, "select s0, s1 from root.t.l", predict_length=3)'
@@ -121,12 +125,15 @@ def test_several_columns_and_int_types(cluster: Cluster, release: str, node: Ins
 
 def test_errors_name_attribute_limits_and_value(real: Cluster, release: str, node: Installation) -> None:
     source = "select v from root.real.lynx"
+    # 2.0.10 calls the number of rows so in its own texts
+    late = release == "2.0.10"
+    length, word, limit = ("outputLength", "output_length", 2880) if late else ("predict_length",) * 2 + (5000,)
     for model, option, text, words in (
         ("arima", "order", "(1,0)", ("order", "3 whole numbers", "(1,0)")),
         ("arima", "method", "basinhopping", ("method", "lbfgs", "basinhopping")),
         ("naive_forecaster", "sp", "0", ("sp", "between 1 and 5000", "got 0")),
-        ("naive_forecaster", "predict_length", "5001", ("predict_length", "between 1 and 5000", "got 5001")),
-        ("naive_forecaster", "predict_length", "many", ("predict_length", "between 1 and 5000", "got many")),
+        ("naive_forecaster", length, "5001", (word, f"between 1 and {limit}", "got 5001")),
+        ("naive_forecaster", length, "many", (word, f"between 1 and {limit}", "got many")),
         ("stray", "outlier_tail", "both", ("outlier_tail", "max, min", "both")),
     ):
         with refused(*words):
@@ -136,7 +143,8 @@ def test_errors_name_attribute_limits_and_value(real: Cluster, release: str, nod
 
 def test_unknown_attributes_are_ignored_with_a_log_line(real: Cluster, release: str, node: Installation) -> None:
     name = model_id(release, "naive_forecaster")
-    assert len(infer(real, name, "select v from root.real.lynx", strateggy="mean")) == 1
+    rows = 96 if release == "2.0.10" else 1
+    assert len(infer(real, name, "select v from root.real.lynx", strateggy="mean")) == rows
     wait_until(lambda: "did you mean strategy?" in node.start_log.read_text(), 10, "the log names the attribute")
 
 

@@ -17,6 +17,7 @@ static int port = 10810;
 static int wait_ms = 5000;
 static int run_ms = 0;
 static int free_after_ms = -1;
+static int refresh_ms = -1;
 static int evidence = 0;
 static int remove_id = -2;
 static gboolean compact = FALSE;
@@ -32,6 +33,7 @@ static GOptionEntry entries[] = {
   { "wait-ms", 0, 0, G_OPTION_ARG_INT, &wait_ms, "config_node_wait_ms", NULL },
   { "run-ms", 0, 0, G_OPTION_ARG_INT, &run_ms, "how long to stay after joining", NULL },
   { "free-after-ms", 0, 0, G_OPTION_ARG_INT, &free_after_ms, "free the cluster whatever it does", NULL },
+  { "refresh-ms", 0, 0, G_OPTION_ARG_INT, &refresh_ms, "as when 50 peers come so long after joining", NULL },
   { "evidence", 0, 0, G_OPTION_ARG_INT, &evidence, "families seen", NULL },
   { "await-release", 0, 0, G_OPTION_ARG_NONE, &await_release, "end at the first change of release", NULL },
   { "compact", 0, 0, G_OPTION_ARG_NONE, &compact, "", NULL },
@@ -69,6 +71,13 @@ static void released(AinFamily family, gpointer data) {
   }
 }
 
+static void refresh(gpointer data) {
+  Probe *probe = data;
+  for (guint i = 0; i < 50; i++) {
+    ain_cluster_refresh(probe->cluster);
+  }
+}
+
 static void joined(const GError *error, gpointer data) {
   Probe *probe = data;
   if (error != NULL) {
@@ -80,6 +89,9 @@ static void joined(const GError *error, gpointer data) {
   fflush(stdout);
   if (evidence != 0) {
     ain_cluster_add_evidence(probe->cluster, (AinFamilies)evidence);
+  }
+  if (refresh_ms >= 0) {
+    ain_loop_timer(probe->loop, ain_loop_now() + (gint64)refresh_ms * 1000, refresh, probe);
   }
   ain_loop_timer(probe->loop, ain_loop_now() + (gint64)run_ms * 1000, quit, probe);
 }

@@ -389,7 +389,7 @@ def test_cut_at_every_byte(bindings: Bindings, probe: Any, compact: bool) -> Non
         (RawService(answer=b"\x80\x01\x00\x02\x00\x00\x00\x0eregisterAINode"), "without frames"),
         (RawService(answer=b"\x00\x00\x00\x00"), "not a ConfigNode"),
         (RawService(answer=b"\xff\xff\xff\xff"), "not a ConfigNode"),
-        (RawService(answer=b"\x00\x00\x00\x05hello"), "neither the binary nor the compact"),
+        (RawService(answer=b"\x00\x00\x00\x05hello"), "nor the compact protocol"),
         (RawService(answer=b"\x00\x00\x00\x50" + bytes(range(128, 208))), "protocol"),
         (RawService(answer=b""), "closed the connection without an answer"),
         (RawService(), "closed the connection"),
@@ -502,6 +502,18 @@ def test_showcluster_is_asked_again_until_it_answers(bindings: Bindings, probe: 
     with ConfigNode(bindings, versions={0: ("2.0.10", "")}) as node:
         node.script("showCluster", Fail(6, "busy"), Answer(WARMING_UP), Raw(b"\x00\x00\x00\x01x"))
         assert probe(node, run_ms=10000, await_release=True).releases == [H]
+
+
+def test_a_new_peer_makes_it_ask_again(bindings: Bindings, probe: Any) -> None:
+    """Within seconds instead of a minute, and once however many peers come."""
+    with ConfigNode(bindings, versions={0: ("2.0.5", ""), 1: ("2.0.5", "")}) as node:
+        upgrade = threading.Timer(1, node.versions.update, [{0: ("2.0.10", ""), 1: ("2.0.10", "")}])
+        upgrade.start()
+        outcome = probe(node, run_ms=20000, refresh_ms=1500, await_release=True)
+        upgrade.join()
+        assert outcome.releases == [H]
+        assert outcome.seconds < 15
+        assert len(node.calls("showCluster")) == 2
 
 
 # --- removal

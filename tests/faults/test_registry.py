@@ -180,7 +180,7 @@ def test_unknown_key_is_named(node: Node, caller: Caller, models: Path, tmp_path
         "file://otherhost/tmp/x",
         "http://127.0.0.1:1/x",
         "https://127.0.0.1:1/x",
-        "repo://a/b",
+        "repo://a/b/c",
         "ftp://127.0.0.1/x",
         "file:///tmp/%00",
         "file:///tmp/\0",

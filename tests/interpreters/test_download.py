@@ -126,7 +126,11 @@ def home(tmp_path: pathlib.Path) -> pathlib.Path:
 def create(ainode: pathlib.Path, home: pathlib.Path, index: Index, *words: str) -> tuple[int, str]:
     """Runs `ainode env create` on a terminal. Returns the exit code and what was seen there."""
     environment = pythons.clean_environment(
-        PATH="/usr/bin:/bin", XDG_CACHE_HOME=str(home.parent / "cache"), TERM="xterm", COLUMNS="100"
+        PATH="/usr/bin:/bin",
+        XDG_CACHE_HOME=str(home.parent / "cache"),
+        TERM="xterm",
+        COLUMNS="100",
+        PIP_TRUSTED_HOST="127.0.0.1",  # pip keeps what comes over https, or from a host that is trusted
     )
     ours, theirs = pty.openpty()
     line = [str(ainode), "--home", str(home), "env", "create", "-m", index.url, *words]

@@ -53,9 +53,48 @@ print(json.dumps(outcome))
 """
 
 
-@pytest.fixture(scope="module")
-def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    base = tmp_path_factory.mktemp("sandbox")
+# A template forks two; the first aborts, the second tries what it may not do to the others.
+TEMPLATE_PROBE = (
+    PROBE[: PROBE.index("applied = ")]
+    + """
+import _ainode
+applied = sandbox.enter(model, [], template=True)
+outcome = {"applied": applied}
+def fork(run):
+    pid = os.fork()
+    if pid == 0:
+        _ainode.narrow_sandbox()
+        run()
+        os._exit(99)
+    return os.waitpid(pid, 0)[1]
+def try_signals():
+    for other in (os.getppid(), 1):
+        try:
+            os.kill(other, 0)
+            os._exit(1)
+        except PermissionError:
+            pass
+    try:
+        socket.socket(socket.AF_UNIX)
+        os._exit(2)
+    except PermissionError:
+        pass
+    os.kill(os.getpid(), 0)
+    os._exit(0)
+outcome["abort"] = os.WTERMSIG(fork(os.abort))
+outcome["signals"] = os.waitstatus_to_exitcode(fork(try_signals))
+try:
+    os.kill(os.getppid(), 0)
+    outcome["template signals its parent"] = "allowed"
+except PermissionError:
+    outcome["template signals its parent"] = "PermissionError"
+print(json.dumps(outcome))
+"""
+)
+
+
+def run_probe(probe: str, base: Path) -> dict[str, str]:
+    """What the program prints, run with a model's folder and a private one."""
     model, private = base / "model", base / "private"
     model.mkdir()
     private.mkdir()
@@ -63,10 +102,24 @@ def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     (base / "secret").write_text("not yours")
     python = os.environ.get("AIN_TEST_PYTHON", sys.executable)
     run = subprocess.run(
-        [python, "-c", PROBE, LIB / "_ainode.abi3.so", ROOT / "pyruntime", model, private],
+        [python, "-c", probe, LIB / "_ainode.abi3.so", ROOT / "pyruntime", model, private],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
     return json.loads(run.stdout.splitlines()[-1])
+
+
+def test_template_and_those_it_forks(tmp_path: Path) -> None:
+    """Each may signal itself alone; an abort in a forked one is an abort where the kernel keeps signals inside by
+    itself (Landlock 6), and an end by a fault elsewhere."""
+    found = run_probe(TEMPLATE_PROBE, tmp_path)
+    assert found["signals"] == 0
+    assert found["template signals its parent"] == "PermissionError"
+    assert found["abort"] in (6, 11)
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return run_probe(PROBE, tmp_path_factory.mktemp("sandbox"))
 
 
 def test_what_the_kernel_applied_is_said(outcome: dict[str, str]) -> None:

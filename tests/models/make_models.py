@@ -125,6 +125,20 @@ class KeepsInput(nn.Module):
         return x + 0.0
 
 
+class KeepsAndRaises(nn.Module):
+    """Holds on to an array with a value above 1e6, and raises."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.kept = torch.jit.annotate(list[Tensor], [torch.zeros(1)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        if float(x.max()) > 1e6:
+            self.kept.append(x)
+            raise ValueError("kept for evidence")
+        return x + 0.0
+
+
 class RemembersInput(nn.Module):
     """Answers the difference to the array it kept; keeps one only when it sees a value above 1e6, or has kept one."""
 
@@ -287,6 +301,27 @@ class EatsMemory(nn.Module):
         return x + 0.0
 
 
+class Swells(nn.Module):
+    """Answers 10,000 times as many rows as it gets for each 1 that its greatest value lies above 1e6."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        many = 10000 * int(float(x.max()) - 1e6)
+        if many > 0:
+            return x.repeat(1, many, 1)
+        return x + 0.0
+
+
+class Heavy(nn.Module):
+    """Gives back what it gets, after it has read 24 MB of weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("weights", torch.ones(6_000_000))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + (self.weights.sum() - 6e6)
+
+
 class AlwaysRaises(nn.Module):
     """Cannot answer at all, so it must not be registered."""
 
@@ -332,6 +367,7 @@ RECIPES: dict[str, Recipe] = {
     "writes_input": Recipe(WritesInput),
     "keeps_state": Recipe(KeepsState),
     "keeps_input": Recipe(KeepsInput),
+    "keeps_and_raises": Recipe(KeepsAndRaises),
     "remembers_input": Recipe(RemembersInput),
     "not_a_number": Recipe(NotANumber, has_sample=False),
     "raises": Recipe(Raises),
@@ -347,6 +383,8 @@ RECIPES: dict[str, Recipe] = {
     "sleeps": Recipe(Sleeps),
     "works": Recipe(Works),
     "eats_memory": Recipe(EatsMemory),
+    "swells": Recipe(Swells),
+    "heavy": Recipe(Heavy),
     "always_raises": Recipe(AlwaysRaises, has_sample=False),
     "two_answers": Recipe(TwoAnswers, has_sample=False),
 }

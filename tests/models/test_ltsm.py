@@ -181,17 +181,24 @@ def test_options_are_typed() -> None:
             ask(model, wave(200), 9, **{option: text})
 
 
-def test_weights_are_mapped_not_copied() -> None:
-    path = GOLDEN / "timer_xl" / "model.safetensors"
+def test_weights_lie_in_sealed_memory(tmp_path: Path) -> None:
+    """One copy, which processes forked later share and nobody can change, also not by replacing the file."""
+    path = tmp_path / "model.safetensors"
+    path.write_bytes((GOLDEN / "timer_xl" / "model.safetensors").read_bytes())
     tensors = open_tensors(str(path))
+    before = {name: tensor.clone() for name, tensor in tensors.items()}
+    with path.open("r+b") as file:
+        file.write(b"\xff" * 4096)
+        file.truncate(4096)
     spans = [
         [int(end, 16) for end in line.split()[0].split("-")]
         for line in Path("/proc/self/maps").read_text().splitlines()
-        if line.endswith(str(path))
+        if "/memfd:weights" in line and line.split()[1] == "r--s"
     ]
     assert tensors
-    for tensor in tensors.values():
+    for name, tensor in tensors.items():
         assert any(start <= tensor.data_ptr() < end for start, end in spans)
+        assert torch.equal(tensor, before[name])
 
 
 def test_half_precision_weights_are_widened(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import multiprocessing
+import os
 import pickle
 import sys
 import traceback
@@ -480,3 +481,15 @@ def test_weights_as_arrays(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     with pytest.raises(ModelError, match="not a whole safetensors file"):
         tensor_file.open_arrays(str(path))
+
+
+def test_threads_of_a_long_run(tmp_path: Path) -> None:
+    """A pipeline that computes for long is tried with more threads; the finding is one or all of the processors."""
+    body = "import torch; value = sum(float(torch.sin(torch.ones(4000000))[0]) for _ in range(3))"
+    write_pipeline(tmp_path / "a", shows(body), "p.Shows")
+    made = dataclasses.replace(make_spec("pipeline", "mine", str(tmp_path / "a")), prove=True, dtype="float32")
+    found = apart(lambda: pipeline.load(made).findings)
+    several = min(len(os.sched_getaffinity(0)), 16)
+    assert found in ("dtype=float32 batch=8 threads=1", f"dtype=float32 batch=8 threads={several}"), found
+    (tmp_path / "a" / "p.py").write_text(shows("import torch; value = torch.get_num_threads()"))
+    assert ask(tmp_path / "a", WAVE, threads=2).tolist() == [[2.0]] * 3

@@ -16,6 +16,7 @@ import abc
 import contextlib
 import importlib
 import socket
+import ssl
 import struct
 import sys
 import threading
@@ -184,6 +185,10 @@ class Listener(abc.ABC):
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
         self.stopping = threading.Event()
+        self.tls: ssl.SSLContext | None = None
+        """Set: every connection begins with a TLS handshake."""
+        self.refused: list[str] = []
+        """Why handshakes failed."""
 
     def start(self) -> None:
         """Listen; with port 0, on a free one."""
@@ -211,13 +216,24 @@ class Listener(abc.ABC):
             self._spawn(self._run, connection)
 
     def _run(self, connection: socket.socket) -> None:
+        secured = connection
         try:
-            self.serve(connection)
+            if self.tls is not None:
+                connection.settimeout(5)
+                secured = self.tls.wrap_socket(connection, server_side=True)
+                secured.settimeout(None)
+                with self._lock:
+                    self._open.discard(connection)
+                    self._open.add(secured)
+            self.serve(secured)
+        except ssl.SSLError as failure:
+            self.refused.append(str(failure))
         except OSError:
             pass
         finally:
             with self._lock:
-                self._open.discard(connection)
+                self._open -= {connection, secured}
+            secured.close()
             connection.close()
 
     @abc.abstractmethod
@@ -308,6 +324,8 @@ class ConfigNode(Listener):
         self.leader: ConfigNode | None = None
         """Set: this one is a follower and redirects."""
         self.nodes: dict[int, AINode] = {}
+        self.beat_tls: ssl.SSLContext | None = None
+        """Set: heartbeats go over TLS."""
         self.requests: list[Call] = []
         self.heartbeats: list[Heartbeat] = []
         self._heartbeat_s = heartbeat_s
@@ -431,6 +449,7 @@ class ConfigNode(Listener):
             "getAINodeConfiguration": self._get_configuration,
             "showCluster": self._show_cluster,
             "getClusterId": self._get_cluster_id,
+            "showVariables": self._show_variables,
         }[method]
         return handler(args, answer)
 
@@ -511,6 +530,13 @@ class ConfigNode(Listener):
         status = self._status(answer.code, answer.message, answer.redirect)
         return self.bindings.messages.TGetClusterIdResp(status, self.cluster_id)
 
+    def _show_variables(self, args: Any, answer: Answer | None) -> Any:
+        messages = self.bindings.messages
+        answer = answer or Answer(SUCCESS)
+        status = self._status(answer.code, answer.message, answer.redirect)
+        known = messages.TClusterParameters(self.cluster_name) if answer.code == SUCCESS else None
+        return messages.TShowVariablesResp(status, known)
+
     # --- heartbeats
 
     def _beat(self) -> None:
@@ -531,7 +557,10 @@ class ConfigNode(Listener):
         args.req = self.bindings.ainode.TAIHeartbeatReq(heartbeatTimestamp=stamp, needSamplingLoad=sample)
         try:
             if node.id not in connections:
-                connections[node.id] = socket.create_connection((place.ip, place.port), timeout=5)
+                plain = socket.create_connection((place.ip, place.port), timeout=5)
+                connections[node.id] = (
+                    self.beat_tls.wrap_socket(plain, server_hostname=place.ip) if self.beat_tls is not None else plain
+                )
             connection = connections[node.id]
             self._send(connection, self._encode("getAIHeartbeat", count_of(stamp), args, TMessageType.CALL))
             protocol = self._protocol(TMemoryBuffer(read_frame(connection)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import socket
+import ssl
 from types import TracebackType
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from frames import receive_frame, with_length
 from generated import Service
 from thrift.protocol.TBinaryProtocol import TBinaryProtocol
+from thrift.protocol.TCompactProtocol import TCompactProtocol
 from thrift.Thrift import TApplicationException, TMessageType
 from thrift.transport.TTransport import TMemoryBuffer
 from tsblock import decode, encode
@@ -32,10 +34,20 @@ class Gone(ConnectionError):
 class Caller:
     """One connection. Requests may be sent ahead: send() and receive() are the halves of call()."""
 
-    def __init__(self, port: int, service: Service, timeout: float = 60) -> None:
+    def __init__(
+        self,
+        port: int,
+        service: Service,
+        timeout: float = 60,
+        tls: ssl.SSLContext | None = None,
+        compact: bool = False,
+    ) -> None:
         self.service, self.types = service
+        self.compact = compact
         self.connection = socket.create_connection(("127.0.0.1", port), timeout=timeout)
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if tls is not None:
+            self.connection = tls.wrap_socket(self.connection, server_hostname="127.0.0.1")
         self._seqids = itertools.count(1)
 
     def __enter__(self) -> Caller:
@@ -54,10 +66,15 @@ class Caller:
 
     # --- frames
 
+    def _protocol(self, buffer: TMemoryBuffer) -> Any:
+        if self.compact:
+            return TCompactProtocol(buffer, string_length_limit=None)
+        return TBinaryProtocol(buffer, strictRead=True, strictWrite=True, string_length_limit=None)
+
     def encode(self, method: str, request: Any = None) -> bytes:
         """The frame of a call, with a fresh sequence id."""
         buffer = TMemoryBuffer()
-        protocol = TBinaryProtocol(buffer, strictRead=True, strictWrite=True)
+        protocol = self._protocol(buffer)
         protocol.writeMessageBegin(method, TMessageType.CALL, next(self._seqids))
         arguments = getattr(self.service, f"{method}_args")
         (arguments(req=request) if request is not None else arguments()).write(protocol)
@@ -69,7 +86,7 @@ class Caller:
 
     def read(self, message: bytes) -> Any:
         """The result in a reply."""
-        protocol = TBinaryProtocol(TMemoryBuffer(message))
+        protocol = self._protocol(TMemoryBuffer(message))
         method, kind, _ = protocol.readMessageBegin()
         if kind == TMessageType.EXCEPTION:
             failure = TApplicationException()

@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import time
 import uuid
@@ -55,12 +56,16 @@ class Node:
     config_node: ConfigNode
     services: dict[str, Service]
     settings: dict[str, str] = field(default_factory=dict)
+    wrapper: tuple[str, ...] = ()
+    """Words before the command line: a program that starts the host in a worse world."""
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
     mark: str = field(default_factory=lambda: f"AINODE_UNDER_TEST={uuid.uuid4()}")
     log_seen: int = 0
     allowed: list[re.Pattern[str]] = field(default_factory=list)
     baseline: Trace | None = None
+    tls: ssl.SSLContext | None = None
+    """What callers use."""
 
     @property
     def sanitized(self) -> bool:
@@ -102,7 +107,7 @@ class Node:
         if not self.home.exists():
             self.install()
         host = str(self.home / "lib" / "ainode")
-        line = [host, "start", "--home", str(self.home), "-i", self.python, *options]
+        line = [*self.wrapper, host, "start", "--home", str(self.home), "-i", self.python, *options]
         if descriptors is not None:
             line = ["bash", "-c", f'ulimit -Sn {descriptors}; exec "$@"', "bash", *line]
         with self.log_file.open("ab") as log:
@@ -167,14 +172,24 @@ class Node:
         return pid
 
     def workers(self) -> list[int]:
-        """Processes that hold a model: forked ones and spawned ones, living or not yet collected."""
-        forked = [pid for prototype in self.prototypes() for pid in children(prototype)]
+        """Processes that answer with a model: forked ones and spawned ones, living or not yet collected."""
+        templates = self.templates()
+        forked = [pid for prototype in self.prototypes() for pid in children(prototype) if pid not in templates]
+        forked += [pid for template in templates for pid in children(template)]
         return forked + [pid for pid in children(self.pid) if "worker" in command(pid)]
+
+    def templates(self) -> list[int]:
+        """Processes that hold a model for others which they fork; told by what only they have open."""
+
+        def has_pipe(pid: int) -> bool:
+            return any(what.startswith("pipe:") for fd, what in descriptors(pid).items() if fd > 7)
+
+        return [pid for prototype in self.prototypes() for pid in children(prototype) if has_pipe(pid)]
 
     def trace(self) -> Trace:
         """What there is now."""
         kinds = sorted("prototype" if "prototype" in command(pid) else f"worker {pid}" for pid in children(self.pid))
-        kinds += [f"forked {pid}" for pid in self.workers() if f"worker {pid}" not in kinds]
+        kinds += [f"forked {pid}" for pid in self.workers() + self.templates() if f"worker {pid}" not in kinds]
         shared = frozenset(os.listdir("/dev/shm")) if os.path.isdir("/dev/shm") else frozenset()
         return Trace(len(descriptors(self.pid)), tuple(kinds), shared, frozenset(listening_ports(self.pid)))
 
@@ -237,9 +252,9 @@ class Node:
         assert not difference, f"{difference}\nlog:\n{self.log()[-3000:]}"
         assert not complaints, f"unexpected in the log:\n{complaints}"
 
-    def call(self, family: str = "E", timeout: float = 60) -> Caller:
+    def call(self, family: str = "E", timeout: float = 60, compact: bool = False) -> Caller:
         """A connection of a client of that family."""
-        return Caller(self.port, self.services[family], timeout)
+        return Caller(self.port, self.services[family], timeout, self.tls, compact)
 
     # --- heartbeats
 

@@ -69,9 +69,10 @@ def marked(mark: str) -> list[int]:
 def descriptors(pid: int) -> dict[int, str]:
     """Its open descriptors and what they are."""
     found = {}
-    for name in os.listdir(f"/proc/{pid}/fd"):
-        with contextlib.suppress(OSError):
-            found[int(name)] = os.readlink(f"/proc/{pid}/fd/{name}")
+    with contextlib.suppress(FileNotFoundError):  # it has just gone
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(OSError):
+                found[int(name)] = os.readlink(f"/proc/{pid}/fd/{name}")
     return found
 
 

@@ -8,6 +8,7 @@
 
 #include "app/commands.h"
 #include "app/instance.h"
+#include "app/query.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -22,6 +23,11 @@ static const char *override_of(const AinAppOptions *options, const char *key) {
     }
   }
   return NULL;
+}
+
+int ain_app_query_command(AinAppOptions *options, int argc, char **argv) {
+  g_print("query home=%s sql=%s\n", options->home, argc == 2 ? argv[1] : "");
+  return AIN_EXIT_OK;
 }
 
 /* -D outcome=ready|fail|busy|rejected|crash|hang; ready waits for SIGTERM. */
@@ -92,6 +98,17 @@ char *ain_config_properties_template(void) {
 }
 char *ain_config_markdown(void) {
   return g_strdup("# page\n");
+}
+
+int ain_app_doctor_command(AinAppOptions *options, int argc, char **argv) {
+  g_print("doctor of %s with %d arguments, first %s\n", options->home, argc, argv[0]);
+  return AIN_EXIT_WARNINGS;
+}
+
+void ain_app_explain_failure(const AinAppOptions *options, int exit_code, const char *sentence) {
+  if (exit_code != AIN_EXIT_OK) {
+    g_printerr("doctor of %s after code %d: %s\n", options->home, exit_code, sentence);
+  }
 }
 
 gboolean ain_cluster_remove(const AinConfig *config, gint32 id, GError **error) {

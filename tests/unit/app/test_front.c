@@ -79,6 +79,7 @@ static void test_words(Fixture *f, gconstpointer data) {
   expect(f, "config --template", AIN_EXIT_OK, "# template");
   expect(f, "-c bad.properties config", AIN_EXIT_CONFIGURATION, "line 1");
   expect(f, "config -c bad.properties", AIN_EXIT_CONFIGURATION, "line 1");
+  expect(f, "query x", AIN_EXIT_OK, "sql=x");
   expect(f, "env dance", AIN_EXIT_USAGE, "not an action");
   expect(f, "env show", AIN_EXIT_CONFIGURATION, "core.txt"); /* no bootstrap folder in this home */
 }

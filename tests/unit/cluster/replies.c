@@ -177,8 +177,17 @@ static GObject *new_cluster_id(void) {
   return G_OBJECT(response);
 }
 
+static GObject *new_show_variables(void) {
+  iotdbTShowVariablesResp *response = g_object_new(IOTDB_TYPE_T_SHOW_VARIABLES_RESP, NULL);
+  fill_status(response->status, 1);
+  response->clusterParameters->clusterName = g_strdup("defaultCluster");
+  response->__isset_clusterParameters = TRUE;
+  return G_OBJECT(response);
+}
+
 static GObject *(*const makers[AIN_REPLY_KINDS])(void) = {
-  new_register, new_restart, new_remove, new_configurations, new_show_cluster, new_cluster_id,
+  new_register,     new_restart,    new_remove,         new_configurations,
+  new_show_cluster, new_cluster_id, new_show_variables,
 };
 
 GByteArray *test_reply_new(AinReplyKind kind, gboolean compact) {
@@ -232,6 +241,7 @@ static gboolean receive(AinReplyKind kind, iotdbIConfigNodeRPCServiceIf *service
     { IOTDB_TYPE_T_A_I_NODE_CONFIGURATION_RESP, RECEIVE(get_a_i_node_configuration) },
     { IOTDB_TYPE_T_SHOW_CLUSTER_RESP, RECEIVE(show_cluster) },
     { IOTDB_TYPE_T_GET_CLUSTER_ID_RESP, RECEIVE(get_cluster_id) },
+    { IOTDB_TYPE_T_SHOW_VARIABLES_RESP, RECEIVE(show_variables) },
   };
   gpointer response = g_object_new(calls[kind].type, NULL);
   gboolean ok = calls[kind].receive(service, &response, error);

@@ -32,7 +32,7 @@ static void test_truncations(gconstpointer data) {
   g_autoptr(GError) error = NULL;
   g_byte_array_append(bytes, &zero, 1);
   g_assert_false(ain_reply_check(KIND_OF(data), slice_of(bytes), COMPACT_OF(data), &error));
-  g_assert_nonnull(strstr(error->message, "after the end"));
+  g_assert_nonnull(strstr(error->message, "bytes follow the end"));
 }
 
 /* Every byte changed to telling values: what passes must be readable. */
@@ -164,7 +164,7 @@ static void test_every_field_once(gconstpointer data) {
     GByteArray *twice = g_byte_array_append(g_byte_array_new(), bytes->data, (guint)to);
     g_byte_array_append(twice, bytes->data + from, (guint)(bytes->len - from));
     g_assert_false(ain_reply_check(KIND_OF(data), slice_of(twice), FALSE, &error));
-    g_assert_nonnull(strstr(error->message, "comes twice"));
+    g_assert_nonnull(strstr(error->message, "stands twice"));
     g_byte_array_unref(twice);
     GByteArray *without = g_byte_array_append(g_byte_array_new(), bytes->data, (guint)from);
     g_byte_array_append(without, bytes->data + to, (guint)(bytes->len - to));
@@ -197,22 +197,24 @@ static void refuse(const guint8 *body, gsize size, int code, const char *says) {
 #define CODE "\x08\x00\x01\x00\x00\x00\xc8"
 
 static void test_hostile_bodies(void) {
-  REFUSE("", "ends early");
+  REFUSE("", "ends in the middle of a value");
   REFUSE("\x00", "success of the result is missing");
   REFUSE(OPEN "\x00\x00", "code of TSStatus is missing");
-  REFUSE(OPEN CODE CODE "\x00\x00", "comes twice");
-  REFUSE(OPEN CODE "\x0b\x00\x02\xff\xff\xff\xfb", "length of -5");
-  REFUSE(OPEN CODE "\x0b\x00\x02\x7f\xff\xff\xff", "does not fit");
+  REFUSE(OPEN CODE CODE "\x00\x00", "stands twice");
+  REFUSE(OPEN CODE "\x0b\x00\x02\xff\xff\xff\xfb", "a length is negative (-5)");
+  REFUSE(OPEN CODE "\x0b\x00\x02\x7f\xff\xff\xff", "ends in the middle of a value");
   REFUSE(OPEN CODE "\x0b\x00\x02\x00\x00\x00\x03"
                    "a\0b"
                    "\x00\x00",
          "NUL");
-  REFUSE(OPEN CODE "\x0f\x00\x03\x0b\x00\x00\x00\x00\x00\x00", "elements of type 11");
-  REFUSE(OPEN CODE "\x0f\x00\x03\x0c\xff\xff\xff\xff", "length of -1");
-  REFUSE(OPEN CODE "\x01\x00\x09\x00\x00", "unknown type 1");
-  REFUSE(OPEN CODE "\x10\x00\x09\x00\x00", "unknown type 16");
-  REFUSE(OPEN CODE "\x0d\x00\x09\x63\x0b\x00\x00\x00\x00\x00\x00", "unknown type 99");
-  REFUSE(OPEN CODE "\x00\x00\x00", "after the end");
+  REFUSE(OPEN CODE "\x0f\x00\x03\x0b\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00",
+         "elements of the wrong type (11)");
+  REFUSE(OPEN CODE "\x0f\x00\x03\x63\x00\x00\x00\x00\x00\x00", "99 is no type");
+  REFUSE(OPEN CODE "\x0f\x00\x03\x0c\xff\xff\xff\xff", "a length is negative (-1)");
+  REFUSE(OPEN CODE "\x01\x00\x09\x00\x00", "1 is no type");
+  REFUSE(OPEN CODE "\x10\x00\x09\x00\x00", "16 is no type");
+  REFUSE(OPEN CODE "\x0d\x00\x09\x63\x0b\x00\x00\x00\x00\x00\x00", "99 is no type");
+  REFUSE(OPEN CODE "\x00\x00\x00", "bytes follow the end");
 }
 
 static void test_bounds(void) {
@@ -220,12 +222,12 @@ static void test_bounds(void) {
   for (guint i = 0; i < 100000; i++) {
     g_byte_array_append(deep, (const guint8 *)"\x0c\x00\x63", 3);
   }
-  refuse(deep->data, deep->len, AIN_ERROR_TOO_LARGE, "nests deeper");
+  refuse(deep->data, deep->len, AIN_ERROR_TOO_LARGE, "nested deeper");
 
   static const guint8 list_head[] = OPEN CODE "\x0f\x00\x63\x03\x00\x20\x00\x00"; /* 2 M bytes */
   g_autoptr(GByteArray) many = g_byte_array_append(g_byte_array_new(), list_head, sizeof list_head - 1);
   g_byte_array_set_size(many, many->len + (1U << 21));
-  refuse(many->data, many->len, AIN_ERROR_TOO_LARGE, "parts");
+  refuse(many->data, many->len, AIN_ERROR_TOO_LARGE, "more structs and elements");
 }
 
 /* Unknown fields of any type are skipped, by the check and by the generated reader alike. */
@@ -265,7 +267,9 @@ static void test_compact_oddities(void) {
     CASE("\x0c\x00\x10\x00\x00", FALSE),                                         /* STOP with a delta */
     CASE("\x0c\x00\x15\x90\x03\xfb\x00\x00\x00", TRUE),                          /* unknown empty map */
     CASE("\x0c\x00\x15\x90\x03\x29\xf8\xff\xff\xff\xff\x0f", FALSE),             /* list of 4 G */
-    CASE("\x0c\x00\x15\x90\x03\x29\x08\x00\x00", FALSE),         /* list<string> for list<struct> */
+    CASE("\x0c\x00\x15\x90\x03\x29\x18\x00\x00\x00", FALSE),     /* list<string> for list<struct> */
+    CASE("\x0c\x00\x15\x90\x03\x29\x08\x00\x00", TRUE),          /* an empty one holds none */
+    CASE("\x0c\x00\x15\x90\x03\x29\x0d\x00\x00", FALSE),         /* empty, of no type there is */
     CASE("\x0c\x00\x05\xfe\xff\x03\x00\x15\x02\x00\x00", FALSE), /* id over 32767 */
     CASE("\x0c\x00\x1d\x00\x00", FALSE),                         /* type 13 */
 #undef CASE

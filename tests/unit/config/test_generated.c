@@ -1,4 +1,4 @@
-/* The checked-in properties file and manual page are what the table generates. With --write: makes them so.
+/* The checked-in properties file, its page in the manual and its man page are what the table generates. With --write: makes them so.
  */
 #include "base/error.h"
 #include "config/load.h"
@@ -7,6 +7,7 @@
 
 #define TEMPLATE AIN_SOURCE_ROOT "/conf/iotdb-ainode.properties"
 #define MANUAL AIN_SOURCE_ROOT "/docs/CONFIGURATION.md"
+#define MAN_PAGE AIN_SOURCE_ROOT "/docs/man/iotdb-ainode.properties.5"
 
 static void compare(const char *path, const char *expected) {
   g_autofree char *content = NULL;
@@ -27,6 +28,11 @@ static void test_template(void) {
 static void test_manual(void) {
   g_autofree char *text = ain_config_markdown();
   compare(MANUAL, text);
+}
+
+static void test_man_page(void) {
+  g_autofree char *text = ain_config_man();
+  compare(MAN_PAGE, text);
 }
 
 static AinConfig *load(const char *text) {
@@ -79,19 +85,21 @@ static gboolean write_file(const char *path, const char *text) {
   return TRUE;
 }
 
-static int write_both(void) {
+static int write_all(void) {
   g_autofree char *template = ain_config_properties_template();
   g_autofree char *manual = ain_config_markdown();
-  return write_file(TEMPLATE, template) && write_file(MANUAL, manual) ? 0 : 1;
+  g_autofree char *man_page = ain_config_man();
+  return write_file(TEMPLATE, template) && write_file(MANUAL, manual) && write_file(MAN_PAGE, man_page) ? 0 : 1;
 }
 
 int main(int argc, char **argv) {
   if (argc > 1 && g_str_equal(argv[1], "--write")) {
-    return write_both();
+    return write_all();
   }
   g_test_init(&argc, &argv, NULL);
   g_test_add_func("/generated/template", test_template);
   g_test_add_func("/generated/manual", test_manual);
+  g_test_add_func("/generated/man-page", test_man_page);
   g_test_add_func("/generated/template-is-the-defaults", test_template_is_the_defaults);
   return g_test_run();
 }

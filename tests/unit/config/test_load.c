@@ -52,6 +52,8 @@ static void test_defaults(void) {
   g_assert_cmpint(c->orphan_grace_ms, ==, 5000);
   g_assert_null(c->ssl_cert_file);
   g_assert_false(c->internal_ssl);
+  g_assert_null(c->ssl_ca_file);
+  g_assert_true(c->ssl_verify_host);
 }
 
 static void test_every_field_is_set(void) {
@@ -63,9 +65,12 @@ static void test_every_field_is_set(void) {
                              "ain_rpc_port=1\n"
                              "ain_thrift_compression_enabled=TRUE\n"
                              "ain_max_frame_bytes=1048576\n"
-                             "ain_internal_ssl_enabled=false\n"
+                             "ain_internal_ssl_enabled=true\n"
                              "ain_thrift_ssl_cert_file=conf/cert.pem\n"
                              "ain_thrift_ssl_key_file=/k.pem\n"
+                             "ain_thrift_ssl_ca_file=/ca.pem\n"
+                             "ain_thrift_ssl_verify_host=0\n"
+                             "ain_cluster_ingress_ssl_enabled=1\n"
                              "ain_cluster_ingress_address=iotdb_datanode\n"
                              "ain_cluster_ingress_port=65535\n"
                              "ain_cluster_ingress_username=u\n"
@@ -97,6 +102,10 @@ static void test_every_field_is_set(void) {
   g_assert_cmpint(c->max_frame_bytes, ==, 1048576);
   g_assert_cmpstr(c->ssl_cert_file, ==, "/nonexistent/ainode/conf/cert.pem");
   g_assert_cmpstr(c->ssl_key_file, ==, "/k.pem");
+  g_assert_cmpstr(c->ssl_ca_file, ==, "/ca.pem");
+  g_assert_true(c->internal_ssl);
+  g_assert_true(c->ingress_ssl);
+  g_assert_false(c->ssl_verify_host);
   g_assert_cmpstr(c->ingress_address, ==, "iotdb_datanode");
   g_assert_cmpuint(c->ingress_port, ==, 65535);
   g_assert_cmpstr(c->ingress_username, ==, "u");
@@ -192,8 +201,7 @@ static const BadValue BAD_VALUES[] = {
   { "ain_max_frame_bytes", "2147483648", "is out of range", "an integer from 1048576 to 2147483647 bytes" },
   { "ain_thrift_compression_enabled", "2", "is neither 0 nor 1", "0 or 1" },
   { "ain_thrift_compression_enabled", "yes", "is neither 0 nor 1", "0 or 1" },
-  { "ain_internal_ssl_enabled", "1", "this version does not have", "0 (or false)" },
-  { "ain_cluster_ingress_ssl_enabled", "true", "this version does not have", "0 (or false)" },
+  { "ain_internal_ssl_enabled", "2", "is neither 0 nor 1", "0 or 1" },
   { "ain_rpc_address", "127.0.0.256", "no valid host name", HOSTS },
   { "ain_rpc_address", "1.2.3", "no valid host name", HOSTS },
   { "ain_rpc_address", "a b", "no valid host name", HOSTS },
@@ -291,8 +299,27 @@ static void test_too_many_seeds(void) {
   g_string_append(text, ",a:1");
   g_autoptr(GError) error = NULL;
   g_assert_null(load(text->str, NULL, NULL, &error));
-  assert_has(error->message, "names too many ConfigNodes");
+  assert_has(error->message, "names too many nodes");
   assert_has(error->message, "up to 32");
+}
+
+/* The further DataNodes are a list of their own, which may be empty. */
+static void test_ingress_nodes(void) {
+  g_autoptr(AinConfig) none = load_ok("ain_cluster_ingress_nodes=\n", NULL, NULL);
+  g_assert_cmpuint(none->n_ingress_nodes, ==, 0);
+  g_autoptr(AinConfig) two = load_ok("ain_cluster_ingress_nodes=a:1, [::1]:2\n", NULL, NULL);
+  g_assert_cmpuint(two->n_ingress_nodes, ==, 2);
+  g_assert_cmpstr(two->ingress_nodes[1].host, ==, "::1");
+  g_assert_cmpuint(two->ingress_nodes[1].port, ==, 2);
+  g_assert_cmpuint(two->n_seeds, ==, 1);
+  g_autofree char *printed = ain_config_print(two);
+  g_assert_nonnull(strstr(printed, "ain_cluster_ingress_nodes=a:1,[::1]:2"));
+  g_autoptr(GError) error = NULL;
+  g_assert_null(load("ain_cluster_ingress_nodes=a\n", NULL, NULL, &error));
+  assert_has(error->message, "has an address without a port");
+  g_clear_error(&error);
+  g_assert_null(load("ain_seed_config_node=\n", NULL, NULL, &error));
+  assert_has(error->message, "is empty");
 }
 
 static void test_too_long(void) {
@@ -468,6 +495,7 @@ int main(int argc, char **argv) {
   g_test_add_func("/config/bad-values", test_bad_values);
   g_test_add_func("/config/bad-values-elsewhere", test_bad_values_elsewhere);
   g_test_add_func("/config/too-many-seeds", test_too_many_seeds);
+  g_test_add_func("/config/load/ingress-nodes", test_ingress_nodes);
   g_test_add_func("/config/too-long", test_too_long);
   g_test_add_func("/config/contradictions", test_contradictions);
   g_test_add_func("/config/contradicting-environment", test_contradicting_environment);

@@ -67,7 +67,9 @@ static char *home_new(void) {
 static void test_start_refuses_what_it_may_not_make(void) {
   char *home = home_new();
   g_autofree char *requirements = folder_file(home, "bad.txt", "!\n", 0644);
-  expect_failure(home, (AinEnvRequest){ .no_install = TRUE }, AIN_ERROR_ENVIRONMENT, "-n forbids");
+  g_autofree char *wanting = folder_file(home, "wanting.txt", "numpy\nno-machine-has-this\n", 0644);
+  expect_failure(home, (AinEnvRequest){ .no_install = TRUE, .requirements = wanting }, AIN_ERROR_ENVIRONMENT,
+                 "-n forbids");
   expect_failure(home, (AinEnvRequest){ .mirror = "ftp://x" }, AIN_ERROR_INVALID, "mirror 'ftp://x'");
   expect_failure(home, (AinEnvRequest){ .mirror = "--evil" }, AIN_ERROR_INVALID, "mirror '--evil'");
   expect_failure(home, (AinEnvRequest){ .requirements = requirements }, AIN_ERROR_INVALID, "line 1");
@@ -99,6 +101,42 @@ static void test_named_interpreter(void) {
   expect_failure(home, (AinEnvRequest){ 0 }, AIN_ERROR_ENVIRONMENT, "lacks numpy");
   g_autofree char *venv = g_build_filename(home, "venv", NULL);
   g_assert_cmpint(ain_env_venv_state(venv), ==, AIN_VENV_ABSENT);
+  folder_free(home);
+}
+
+/* The newest lacks torch, an older one has all: that one is used as it is, and known at once the next time.
+ */
+static void test_ready_interpreter_is_preferred(void) {
+  char *home = home_new();
+  g_autoptr(GError) error = NULL;
+  g_autofree char *newest = folder_answer("/usr/bin/env", "version=3.13.99\nhexversion=30d63f0\nnumpy=2.0\n");
+  g_autofree char *older =
+      folder_answer("/usr/bin/env", "version=3.13.98\nhexversion=30d62f0\nnumpy=2.0\ntorch=2.5\n");
+  g_autofree char *first = folder_program(home, "bin/python3.13", newest);
+  g_autofree char *second = folder_program(home, "bin/python3.12", older);
+  g_autofree char *bin = g_build_filename(home, "bin", NULL);
+  g_autofree char *here = g_canonicalize_filename(bin, NULL);
+  g_autofree char *before = g_strdup(g_getenv("PATH"));
+  g_autofree char *path = g_strconcat(here, ":", before, NULL);
+  g_autofree char *cache = g_build_filename(home, "interpreter.probe", NULL);
+  const AinEnvRequest request = { .home = home, .cache_file = cache };
+  g_setenv("PATH", path, TRUE);
+  gboolean from_cache = TRUE;
+  g_autoptr(AinInterpreter) found = ain_env_ensure(&request, &from_cache, &error);
+  g_assert_no_error(error);
+  g_assert_cmpstr(found->version, ==, "3.13.98");
+  g_assert_false(from_cache);
+  g_autoptr(AinInterpreter) again = ain_env_ensure(&request, &from_cache, &error);
+  g_assert_cmpstr(again->version, ==, "3.13.98");
+  g_assert_true(from_cache);
+  g_autofree char *venv = g_build_filename(home, "venv", NULL);
+  g_assert_cmpint(ain_env_venv_state(venv), ==, AIN_VENV_ABSENT);
+  /* It loses torch: the next start looks anew, and does not take it. */
+  g_autofree char *poorer = folder_program(home, "bin/python3.12", newest);
+  g_autoptr(AinInterpreter) other = ain_env_ensure(
+      &(AinEnvRequest){ .home = home, .cache_file = cache, .no_install = TRUE }, &from_cache, NULL);
+  g_assert_true(other == NULL || strcmp(other->version, "3.13.98") != 0);
+  g_setenv("PATH", before, TRUE);
   folder_free(home);
 }
 
@@ -174,5 +212,6 @@ int main(int argc, char **argv) {
   g_test_add_func("/env/venv/broken", test_broken_venv_says_whose_it_is);
   g_test_add_func("/env/venv/lock", test_lock_waits);
   g_test_add_func("/env/venv/command", test_command_line);
+  g_test_add_func("/env/venv/ready-interpreter", test_ready_interpreter_is_preferred);
   return g_test_run();
 }

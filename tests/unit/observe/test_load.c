@@ -47,6 +47,21 @@ static void collect(Fixture *f, gint64 now) {
   g_assert_true(isfinite(f->sample.disk_percent) && isfinite(f->sample.free_disk_gib));
 }
 
+/* The smallest limit on the way up, or the machine's memory. */
+static void test_memory_limit(Fixture *f, gconstpointer data) {
+  (void)data;
+  g_assert_cmpuint(ain_load_memory_limit(&f->source), ==, 0);
+  put(f, "proc/meminfo", "MemTotal:       1000 kB\nMemFree:  100 kB\n");
+  g_assert_cmpuint(ain_load_memory_limit(&f->source), ==, 1000 * 1024);
+  put(f, "proc/self/cgroup", "0::/a/b\n");
+  put(f, "cgroup/a/b/memory.max", "max\n");
+  g_assert_cmpuint(ain_load_memory_limit(&f->source), ==, 1000 * 1024);
+  put(f, "cgroup/a/memory.max", "500000\n");
+  g_assert_cmpuint(ain_load_memory_limit(&f->source), ==, 500000);
+  put(f, "cgroup/a/b/memory.max", "900000\n");
+  g_assert_cmpuint(ain_load_memory_limit(&f->source), ==, 500000);
+}
+
 static void test_machine(Fixture *f, gconstpointer data) {
   (void)data;
   /* idle 600 + iowait 100 of 1000; guest (900) is in user already */
@@ -254,6 +269,7 @@ static void test_this_machine(void) {
 
 int main(int argc, char **argv) {
   g_test_init(&argc, &argv, NULL);
+  ADD("/load/memory-limit", test_memory_limit);
   ADD("/load/machine", test_machine);
   ADD("/load/odd-files", test_odd_files);
   ADD("/load/no-files", test_no_files);

@@ -75,11 +75,43 @@ static void test_wrong(void) {
   g_unsetenv("NOTIFY_SOCKET");
 }
 
+static void end_loop(gpointer data) {
+  ain_loop_quit(data);
+}
+
+static void test_watchdog(void) {
+  g_autofree char *name = g_strdup_printf("@ainode-watchdog-test-%ld", (long)getpid());
+  g_autofree char *pid = g_strdup_printf("%ld", (long)getpid());
+  ain_fd int fd = listen_at(name);
+  AinLoop *loop = ain_loop_new(1, NULL);
+  g_assert_null(ain_observe_watchdog_new(loop));
+  g_setenv("NOTIFY_SOCKET", name, TRUE);
+  g_setenv("WATCHDOG_USEC", "100000", TRUE);
+  g_setenv("WATCHDOG_PID", "1", TRUE); /* somebody else's */
+  g_assert_null(ain_observe_watchdog_new(loop));
+  g_setenv("WATCHDOG_USEC", "soon", TRUE);
+  g_setenv("WATCHDOG_PID", pid, TRUE);
+  g_assert_null(ain_observe_watchdog_new(loop));
+  g_setenv("WATCHDOG_USEC", "100000", TRUE);
+  AinWatchdog *watchdog = ain_observe_watchdog_new(loop);
+  ain_loop_timer(loop, ain_loop_now() + 120 * 1000, end_loop, loop);
+  ain_loop_run(loop);
+  ain_observe_watchdog_free(watchdog);
+  ain_observe_watchdog_free(NULL);
+  assert_received(fd, "WATCHDOG=1"); /* at once */
+  assert_received(fd, "WATCHDOG=1"); /* and after half of the interval */
+  g_unsetenv("NOTIFY_SOCKET");
+  g_unsetenv("WATCHDOG_USEC");
+  g_unsetenv("WATCHDOG_PID");
+  ain_loop_free(loop);
+}
+
 int main(int argc, char **argv) {
   g_test_init(&argc, &argv, NULL);
   g_unsetenv("NOTIFY_SOCKET");
   g_test_add_func("/notify/path", test_path);
   g_test_add_func("/notify/abstract", test_abstract);
   g_test_add_func("/notify/wrong", test_wrong);
+  g_test_add_func("/notify/watchdog", test_watchdog);
   return g_test_run();
 }

@@ -147,7 +147,10 @@ static void check_uri(const UriCase *c) {
   gsize size = c->size != 0 ? c->size : strlen(c->uri);
   gboolean good = ain_registry_parse_uri(c->uri, size, &literal, &decoded, &error);
   g_test_message("%s", error != NULL ? error->message : literal);
-  g_assert_cmpint(good, ==, ain_registry_check_uri(c->uri, size, NULL));
+  /* What has to be fetched first is no folder, but may be asked for. */
+  gboolean remote = c->code == AIN_ERROR_UNSUPPORTED;
+  g_assert_cmpint(remote, ==, ain_registry_uri_is_remote(c->uri));
+  g_assert_cmpint(good || remote, ==, ain_registry_check_uri(c->uri, size, NULL));
   if (c->code == 0) {
     g_assert_no_error(error);
     g_assert_cmpstr(literal, ==, c->literal);
@@ -159,6 +162,19 @@ static void check_uri(const UriCase *c) {
     g_assert_true(g_utf8_validate(error->message, -1, NULL));
     g_assert_null(literal);
   }
+}
+
+static void test_remote_uris(void) {
+  g_autofree char *name = g_strnfill(PATH_MAX + 100, 'x');
+  g_autofree char *huge = g_strconcat("http://h/", name, NULL);
+  const char *refused[] = { "http://h/a b", "https://h/\n", "http://h/\xc3\xa4", "repo://\x7f", huge };
+  for (guint i = 0; i < G_N_ELEMENTS(refused); i++) {
+    g_autoptr(GError) error = NULL;
+    g_assert_false(ain_registry_check_uri(refused[i], strlen(refused[i]), &error));
+    g_assert_error(error, AIN_ERROR, AIN_ERROR_INVALID_URI);
+  }
+  g_assert_true(ain_registry_check_uri("http://[::1]:80/a%20b", strlen("http://[::1]:80/a%20b"), NULL));
+  g_assert_false(ain_registry_uri_is_remote("file:///http://h/"));
 }
 
 static void test_uris(void) {
@@ -183,6 +199,7 @@ int main(int argc, char **argv) {
   g_test_add_func("/registry/ids", test_ids);
   g_test_add_func("/registry/builtin-ids", test_builtin_ids);
   g_test_add_func("/registry/uris", test_uris);
+  g_test_add_func("/registry/remote_uris", test_remote_uris);
   g_test_add_func("/registry/long-uris", test_long_uris);
   return g_test_run();
 }

@@ -1,5 +1,5 @@
 /* Reader and writer against each other in both protocols, and the reader against bytes that lie. */
-#include "rpc/reader.h"
+#include "protocol/reader.h"
 #include "rpc/writer.h"
 
 #include <float.h>

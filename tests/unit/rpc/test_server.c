@@ -4,7 +4,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
-#include "rpc/reader.h"
+#include "protocol/reader.h"
 #include "rpc/writer.h"
 
 #include <netinet/in.h>

@@ -69,7 +69,8 @@ static void fixture_init(Fixture *f, gboolean forking, gboolean embedding) {
                               .libpython = embedding ? libpython : NULL,
                               .fork = forking,
                               .prototype_idle_us = idle_us,
-                              .sandbox = TRUE };
+                              .sandbox = TRUE,
+                              .shared_memory = 64U << 20 };
   f->runtime = ain_runtime_new(f->loop, &config, &error);
   g_assert_no_error(error);
   ain_runtime_start(f->runtime);

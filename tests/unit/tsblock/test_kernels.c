@@ -3,6 +3,7 @@
 #include "tsblock/kernels.h"
 #include "wire.h"
 
+#include <math.h>
 #include <string.h>
 
 enum { MOST = 700, ROOM = (MOST + AIN_TS_PACKED_SLACK) * 8 };
@@ -46,22 +47,21 @@ static void compare_conversions(GRand *random, Buffers *buffers, const AinTsKern
   }
 }
 
-static void test_conversions(void) {
+static void test_conversions(gconstpointer table) {
   g_autoptr(GRand) random = g_rand_new_with_seed(1);
   g_autofree Buffers *buffers = g_new(Buffers, 1);
-  g_test_message("best kernels: %s", ain_tsblock_kernels()->name);
   for (guint from = 0; from < AIN_DTYPE_COUNT; from++) {
     for (guint to = 0; to < AIN_DTYPE_COUNT; to++) {
-      compare_conversions(random, buffers, ain_tsblock_kernels(), from, to);
+      compare_conversions(random, buffers, table, from, to);
     }
   }
 }
 
-static void test_expand(void) {
+static void test_expand(gconstpointer table) {
   static const guint shifts[] = { 0, 2, 3 };
   g_autoptr(GRand) random = g_rand_new_with_seed(2);
   g_autofree Buffers *buffers = g_new(Buffers, 1);
-  const AinTsKernels *best = ain_tsblock_kernels();
+  const AinTsKernels *best = table;
   for (guint round = 0; round < 300; round++) {
     guint shift = shifts[round % 3];
     gsize n = (gsize)g_rand_int_range(random, 0, AIN_TS_CHUNK_ROWS + 1);
@@ -85,11 +85,11 @@ static void test_expand(void) {
   }
 }
 
-static void test_interleave(void) {
+static void test_interleave(gconstpointer table) {
   static const guint shifts[] = { 0, 2, 3 };
   g_autoptr(GRand) random = g_rand_new_with_seed(3);
   g_autofree Buffers *buffers = g_new(Buffers, 1);
-  const AinTsKernels *tables[] = { &ain_tsblock_kernels_base, ain_tsblock_kernels() };
+  const AinTsKernels *tables[] = { &ain_tsblock_kernels_base, table };
   for (guint round = 0; round < 400; round++) {
     guint shift = shifts[round % 3];
     gsize size = (gsize)1 << shift;
@@ -116,7 +116,8 @@ static void test_interleave(void) {
   }
 }
 
-static void test_count_and_zeros(void) {
+static void test_count_and_zeros(gconstpointer table) {
+  const AinTsKernels *best = table;
   g_autoptr(GRand) random = g_rand_new_with_seed(4);
   g_autofree Buffers *buffers = g_new(Buffers, 1);
   for (gsize n = 0; n < 300; n++) {
@@ -126,10 +127,10 @@ static void test_count_and_zeros(void) {
       count += (((const guint8 *)buffers->in)[i / 8] >> (i % 8)) & 1;
     }
     g_assert_cmpuint(ain_tsblock_kernels_base.count_bits((const guint8 *)buffers->in, n), ==, count);
-    g_assert_cmpuint(ain_tsblock_kernels()->count_bits((const guint8 *)buffers->in, n), ==, count);
+    g_assert_cmpuint(best->count_bits((const guint8 *)buffers->in, n), ==, count);
     gsize at = n % 67;
     ain_tsblock_kernels_base.stream_zeros(buffers->a + at, n);
-    ain_tsblock_kernels()->stream_zeros(buffers->b + at, n);
+    best->stream_zeros(buffers->b + at, n);
     assert_same(buffers);
     for (gsize i = 0; i < ROOM; i++) {
       g_assert_cmphex(buffers->a[i], ==, i >= at && i < at + n ? 0 : 0xee);
@@ -137,11 +138,65 @@ static void test_count_and_zeros(void) {
   }
 }
 
+/* Whole lines are written from every place in a line on, and past the caches from a size on. */
+static void compare_lines(const AinTsKernels *best, guint from, guint to, gsize n, gsize at) {
+  gsize size = n * ain_dtype_size((AinDType)to);
+  g_autofree guint8 *in = g_malloc(n * 8);
+  g_autofree guint8 *a = g_malloc(size + 256);
+  g_autofree guint8 *b = g_malloc(size + 256);
+  memset(a, 0xee, size + 256);
+  memset(b, 0xee, size + 256);
+  for (gsize i = 0; i < n; i++) {
+    gdouble number = i % 13 == 5 ? (gdouble)NAN : (gdouble)i * 1.7 - 300;
+    gfloat narrow = (gfloat)number;
+    memcpy(in + i * ain_dtype_size((AinDType)from),
+           from == AIN_DTYPE_FLOAT32 ? (const void *)&narrow : (const void *)&number,
+           ain_dtype_size((AinDType)from));
+  }
+  /* the same place in a line for both, whatever the allocator gave */
+  guint8 *to_a = a + (-(guintptr)a & 63) + at;
+  guint8 *to_b = b + (-(guintptr)b & 63) + at;
+  ain_tsblock_kernels_base.encode[from][to](to_a, in, n);
+  best->encode[from][to](to_b, in, n);
+  wire_assert_bytes(to_b - at, size + at + 64, to_a - at, size + at + 64);
+}
+
+static void test_lines(gconstpointer table) {
+  for (guint pair = 0; pair < 4; pair++) {
+    guint from = pair % 2 == 0 ? AIN_DTYPE_FLOAT32 : AIN_DTYPE_FLOAT64;
+    guint to = pair / 2 == 0 ? AIN_DTYPE_FLOAT32 : AIN_DTYPE_FLOAT64;
+    for (gsize at = 0; at < 64; at++) {
+      for (gsize n = 30; n < 150; n += 7) {
+        compare_lines(table, from, to, n, at);
+      }
+    }
+    compare_lines(table, from, to, AIN_TS_STREAM_BYTES / ain_dtype_size((AinDType)to) + 11, 13);
+  }
+}
+
+static void add_all(const AinTsKernels *table) {
+  static const struct {
+    const char *name;
+    GTestDataFunc run;
+  } tests[] = { { "conversions", test_conversions },
+                { "expand", test_expand },
+                { "interleave", test_interleave },
+                { "count-and-zeros", test_count_and_zeros },
+                { "lines", test_lines } };
+  for (guint i = 0; i < G_N_ELEMENTS(tests); i++) {
+    g_autofree char *path = g_strdup_printf("/tsblock/kernels/%s/%s", table->name, tests[i].name);
+    g_test_add_data_func(path, table, tests[i].run);
+  }
+}
+
+/* Every set that this processor has: the best one, and those below it. */
 int main(int argc, char **argv) {
   g_test_init(&argc, &argv, NULL);
-  g_test_add_func("/tsblock/kernels/conversions", test_conversions);
-  g_test_add_func("/tsblock/kernels/expand", test_expand);
-  g_test_add_func("/tsblock/kernels/interleave", test_interleave);
-  g_test_add_func("/tsblock/kernels/count-and-zeros", test_count_and_zeros);
+  add_all(ain_tsblock_kernels());
+#if defined AIN_TSBLOCK_AVX2 && defined AIN_TSBLOCK_AVX512
+  if (ain_tsblock_kernels() == &ain_tsblock_kernels_avx512) {
+    add_all(&ain_tsblock_kernels_avx2);
+  }
+#endif
   return g_test_run();
 }

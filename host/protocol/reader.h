@@ -4,7 +4,8 @@
  * The reader owns nothing and allocates nothing; slices it hands out borrow from the input. The first failure
  * sticks: every later call returns FALSE at once, and ain_reader_failure() says what was wrong at which byte.
  * Work is linear in the input: a count is checked against the bytes that are left before it is believed,
- * nesting ends at AIN_READER_MAX_DEPTH, and a struct may not carry a field twice. One thread at a time. */
+ * nesting ends at AIN_READER_MAX_DEPTH, and a struct may not carry a field twice. Who makes an object of each
+ * part sets parts_left after the init. One thread at a time. */
 #pragma once
 #include "base/slice.h"
 
@@ -52,8 +53,10 @@ typedef struct {
   AinThriftProtocol protocol;
   guint depth;
   guint8 pending_bool; /* compact keeps a bool field's value in its header: 0 none, 1 true, 2 false */
+  guint parts_left;    /* structs, containers and elements of containers that may still come */
   const char *failure; /* static text, NULL while all is well */
   gint failure_value;  /* field id, type or byte the text talks about */
+  gboolean exceeded;   /* the failure is one of depth or number, not of form */
 } AinReader;
 
 /* The place inside one struct; starts as { 0 } and is set by ain_reader_struct(). */

@@ -1,4 +1,4 @@
-#include "rpc/reader.h"
+#include "protocol/reader.h"
 
 #define BINARY_VERSION 0x80010000U
 #define COMPACT_ID 0x82
@@ -41,7 +41,7 @@ gboolean ain_reader_protocol_of(guint8 first_byte, AinThriftProtocol *protocol) 
 }
 
 void ain_reader_init_value(AinReader *reader, AinThriftProtocol protocol, const guint8 *data, gsize size) {
-  *reader = (AinReader){ .data = data, .size = size, .protocol = protocol };
+  *reader = (AinReader){ .data = data, .size = size, .protocol = protocol, .parts_left = G_MAXUINT };
 }
 
 void ain_reader_init(AinReader *reader, const guint8 *data, gsize size) {
@@ -189,10 +189,34 @@ static gsize least_size(AinThriftProtocol protocol, AinThriftType type) {
   return binary[type];
 }
 
+static gboolean exceed(AinReader *reader, const char *static_text, gint value) {
+  reader->exceeded = reader->failure == NULL;
+  return ain_reader_fail(reader, static_text, value);
+}
+
 static gboolean check_count(AinReader *reader, guint32 count, gsize least) {
-  return (reader->size - reader->at) / least >= count
-         || ain_reader_fail(reader, "a container claims %d elements, more than the bytes left can hold",
-                            (gint)count);
+  if ((reader->size - reader->at) / least < count) {
+    return ain_reader_fail(reader, "a container claims %d elements, more than the bytes left can hold",
+                           (gint)count);
+  }
+  if (count > reader->parts_left) {
+    return exceed(reader, "more structs and elements than are accepted in one message", 0);
+  }
+  reader->parts_left -= count;
+  return TRUE;
+}
+
+/* One level deeper, into a struct or a container. */
+static gboolean descend(AinReader *reader) {
+  if (reader->depth >= AIN_READER_MAX_DEPTH) {
+    return exceed(reader, "values are nested deeper than %d levels", AIN_READER_MAX_DEPTH);
+  }
+  if (reader->parts_left == 0) {
+    return exceed(reader, "more structs and elements than are accepted in one message", 0);
+  }
+  reader->parts_left--;
+  reader->depth++;
+  return TRUE;
 }
 
 /* --- message ---------------------------------------------------------------------------------------------
@@ -259,14 +283,7 @@ gboolean ain_reader_end(AinReader *reader) {
 
 gboolean ain_reader_struct(AinReader *reader, AinField *field) {
   *field = (AinField){ 0 };
-  if (reader->failure != NULL) {
-    return FALSE;
-  }
-  if (reader->depth >= AIN_READER_MAX_DEPTH) {
-    return ain_reader_fail(reader, "values are nested deeper than %d levels", AIN_READER_MAX_DEPTH);
-  }
-  reader->depth++;
-  return TRUE;
+  return reader->failure == NULL && descend(reader);
 }
 
 static gboolean compact_field_id(AinReader *reader, guint8 header, AinField *field) {
@@ -440,7 +457,7 @@ static gboolean list_header(AinReader *reader, AinThriftType *element, guint32 *
   if (long_form && !take_size(reader, count)) {
     return FALSE;
   }
-  if (*count == 0) {
+  if (*count == 0 && (long_form && reader->protocol == AIN_THRIFT_BINARY ? header : header & 0x0F) == 0) {
     return TRUE; /* some writers leave the type of an empty list at 0 */
   }
   return check_type(reader, header, element)
@@ -452,7 +469,8 @@ gboolean ain_reader_list(AinReader *reader, AinThriftType element, guint32 *coun
   if (!list_header(reader, &found, count)) {
     return FALSE;
   }
-  return found == element || ain_reader_fail(reader, "a list has elements of the wrong type (%d)", found);
+  return *count == 0 || found == element
+         || ain_reader_fail(reader, "a list has elements of the wrong type (%d)", found);
 }
 
 static gboolean map_header(AinReader *reader, AinThriftType *key, AinThriftType *value, guint32 *count) {
@@ -466,7 +484,7 @@ static gboolean map_header(AinReader *reader, AinThriftType *key, AinThriftType 
   } else if (!take_u8(reader, &first) || !take_u8(reader, &second) || !take_size(reader, count)) {
     return FALSE;
   }
-  if (*count == 0) {
+  if (*count == 0 && first == 0 && second == 0) {
     return TRUE;
   }
   return check_type(reader, first, key) && check_type(reader, second, value)
@@ -480,7 +498,7 @@ gboolean ain_reader_map(AinReader *reader, AinThriftType key, AinThriftType valu
   if (!map_header(reader, &found_key, &found_value, count)) {
     return FALSE;
   }
-  if (found_key != key || found_value != value) {
+  if (*count != 0 && (found_key != key || found_value != value)) {
     return ain_reader_fail(reader, "a map has keys or values of the wrong type (%d)",
                            found_key != key ? (gint)found_key : (gint)found_value);
   }
@@ -505,13 +523,10 @@ static gboolean skip_container(AinReader *reader, AinThriftType type) {
   AinThriftType second = AIN_THRIFT_BYTE;
   guint32 count = 0;
   gboolean is_map = type == AIN_THRIFT_MAP;
-  if (reader->depth >= AIN_READER_MAX_DEPTH) {
-    return ain_reader_fail(reader, "values are nested deeper than %d levels", AIN_READER_MAX_DEPTH);
-  }
-  if (!(is_map ? map_header(reader, &first, &second, &count) : list_header(reader, &first, &count))) {
+  if (!descend(reader)
+      || !(is_map ? map_header(reader, &first, &second, &count) : list_header(reader, &first, &count))) {
     return FALSE;
   }
-  reader->depth++;
   for (guint32 i = 0; i < count; i++) {
     if (!ain_reader_skip(reader, first) || (is_map && !ain_reader_skip(reader, second))) {
       return FALSE;

@@ -1,0 +1,239 @@
+/* A model loaded once, in a process of its own that forks the workers of the model: they share its weights.
+ */
+#include "runtime/internal.h"
+
+#include "base/error.h"
+#include "base/fd.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+/* A worker that is to be forked, or was. */
+typedef struct {
+  guint64 request;   /* 0 once it is born */
+  pid_t pid;         /* 0 before */
+  AinWorker *worker; /* NULL once forgotten */
+  AinProcessFds fds; /* until the template is there to take them */
+  gboolean asked;
+} Child;
+
+struct AinTemplate {
+  AinRuntime *runtime;
+  char *name;         /* of the model, for the log */
+  AinWorker *process; /* NULL when none runs */
+  gboolean loaded;
+  gboolean declines;
+  GPtrArray *children; /* Child */
+};
+
+static void child_free(gpointer data) {
+  Child *child = data;
+  ain_process_fds_close(&child->fds);
+  g_free(child);
+}
+
+AinTemplate *ain_template_new(AinRuntime *runtime, const char *name) {
+  AinTemplate *template = g_new0(AinTemplate, 1);
+  template->name = g_strdup(name);
+  template->runtime = runtime;
+  template->children = g_ptr_array_new_with_free_func(child_free);
+  return template;
+}
+
+void ain_template_free(AinTemplate *template) {
+  if (template != NULL) {
+    for (guint i = 0; i < template->children->len; i++) {
+      g_assert(((const Child *)g_ptr_array_index(template->children, i))->worker == NULL);
+    }
+    ain_worker_free(template->process);
+    g_ptr_array_unref(template->children);
+    g_free(template->name);
+    g_free(template);
+  }
+}
+
+gboolean ain_template_declines(const AinTemplate *template) {
+  return template->declines;
+}
+
+pid_t ain_template_pid(const AinTemplate *template) {
+  return template->process != NULL ? ain_worker_pid(template->process) : 0;
+}
+
+static Child *find_child(const AinTemplate *template, guint64 request, pid_t pid) {
+  for (guint i = 0; i < template->children->len; i++) {
+    Child *child = g_ptr_array_index(template->children, i);
+    if ((request != 0 && child->request == request) || (pid != 0 && child->pid == pid)) {
+      return child;
+    }
+  }
+  return NULL;
+}
+
+/* Its workers die with it (PDEATHSIG), and those it was to fork will not be. */
+static void orphan_children(AinTemplate *template, const GError *reason) {
+  while (template->children->len > 0) {
+    Child *child = g_ptr_array_index(template->children, template->children->len - 1);
+    AinWorker *worker = child->worker;
+    g_ptr_array_remove_index(template->children, template->children->len - 1);
+    if (worker != NULL) {
+      ain_worker_orphaned(worker, reason);
+    }
+  }
+}
+
+static void process_ended(AinWorker *process, const GError *error, gpointer data) {
+  AinTemplate *template = data;
+  g_autoptr(GError) reason = g_error_copy(error);
+  ain_worker_free(process);
+  template->process = NULL;
+  template->loaded = FALSE;
+  orphan_children(template, reason);
+}
+
+static void ask_for(AinTemplate *template, Child *child) {
+  g_autoptr(GError) error = NULL;
+  if (!ain_worker_pass_fork(template->process, child->request, &child->fds, &error)) {
+    ain_worker_kill(template->process, error);
+    return;
+  }
+  child->asked = TRUE;
+  ain_process_fds_close(&child->fds);
+}
+
+static void process_loaded(AinWorker *process, const char *findings, gpointer data) {
+  (void)process;
+  (void)findings;
+  AinTemplate *template = data;
+  template->loaded = TRUE;
+  for (guint i = 0; i < template->children->len; i++) {
+    Child *child = g_ptr_array_index(template->children, i);
+    if (!child->asked) {
+      ask_for(template, child);
+    }
+  }
+}
+
+void ain_template_fork(AinTemplate *template, AinWorker *worker, const AinWorkerSpec *spec,
+                       AinProcessFds *fds) {
+  static const AinWorkerEvents events = { process_loaded, process_ended };
+  static const AinProcessFds none = AIN_PROCESS_FDS_INIT;
+  Child *child = g_new0(Child, 1);
+  child->request = template->runtime->next_id++;
+  child->worker = worker;
+  child->fds = *fds;
+  *fds = none;
+  g_ptr_array_add(template->children, child);
+  if (template->process == NULL) {
+    AinWorkerSpec own = *spec;
+    own.template = NULL;
+    own.is_template = template;
+    template->process = ain_worker_start(template->runtime, &own, &events, template);
+  } else if (template->loaded) {
+    ask_for(template, child);
+  }
+}
+
+void ain_template_forget(AinTemplate *template, AinWorker *worker) {
+  for (guint i = template->children->len; i > 0; i--) {
+    Child *child = g_ptr_array_index(template->children, i - 1);
+    if (child->worker == worker) {
+      child->worker = NULL;
+      if (!child->asked) {
+        g_ptr_array_remove_index(template->children, i - 1);
+      }
+    }
+  }
+}
+
+/* --- what the template says --- */
+
+/* The parent of a process as the kernel tells it; 0 when there is none such. */
+static pid_t parent_of(pid_t pid) {
+  g_autofree char *path = g_strdup_printf("/proc/%d/stat", (int)pid);
+  g_autofree char *text = NULL;
+  if (!g_file_get_contents(path, &text, NULL, NULL)) {
+    return 0;
+  }
+  const char *after_name = strrchr(text, ')'); /* "PID (NAME) STATE PARENT ..." */
+  return after_name != NULL && strlen(after_name) > 4 ? (pid_t)strtol(after_name + 4, NULL, 10) : 0;
+}
+
+/* The template has seen the model: it may name only a child of its own, or we would end another process for
+ * it. The number is safe to look up: a child that has ended keeps it until the pidfd is closed or dead. */
+static int open_child(const AinTemplate *template, pid_t pid) {
+  ain_fd int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
+  if (pidfd < 0 || parent_of(pid) != ain_worker_pid(template->process)) {
+    return -1;
+  }
+  gboolean alive =
+      syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) == 0; /* and so it was the one looked at */
+  return alive ? ain_fd_steal(&pidfd) : -1;
+}
+
+static void child_born(AinTemplate *template, const AinMessage *message) {
+  Child *child = find_child(template, message->id, 0);
+  if (child == NULL || message->value > G_MAXINT32) {
+    return;
+  }
+  child->request = 0;
+  child->pid = (pid_t)message->value;
+  ain_fd int pidfd = open_child(template, child->pid);
+  if (pidfd < 0) {
+    return; /* it has ended: that message follows */
+  }
+  if (child->worker == NULL) {
+    syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
+  } else {
+    ain_worker_born(child->worker, child->pid, ain_fd_steal(&pidfd));
+  }
+}
+
+static void child_reaped(AinTemplate *template, const AinMessage *message) {
+  Child *child = message->id <= G_MAXINT32 ? find_child(template, 0, (pid_t)message->id) : NULL;
+  if (child != NULL) {
+    AinWorker *worker = child->worker;
+    g_ptr_array_remove_fast(template->children, child);
+    if (worker != NULL) {
+      ain_worker_reaped(worker, (int)message->value);
+    }
+  }
+}
+
+static void child_declined(AinTemplate *template, const AinMessage *message, const char *why) {
+  Child *child = find_child(template, message->id, 0);
+  if (child != NULL) {
+    AinWorker *worker = child->worker;
+    g_ptr_array_remove_fast(template->children, child);
+    if (!template->declines) {
+      g_message("model %s: its processes do not share its weights (%s)", template->name, why);
+    }
+    template->declines = TRUE;
+    if (worker != NULL) {
+      ain_worker_unborn(worker, NULL);
+    }
+    if (template->children->len == 0) { /* nobody needs it any more */
+      g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "it cannot fork: %s", why);
+      ain_worker_kill(template->process, error);
+    }
+  }
+}
+
+gboolean ain_template_message(AinTemplate *template, const AinMessage *message, const char *text) {
+  switch (message->type) {
+  case AIN_MESSAGE_FORKED:
+    child_born(template, message);
+    return TRUE;
+  case AIN_MESSAGE_REAPED:
+    child_reaped(template, message);
+    return TRUE;
+  case AIN_MESSAGE_DECLINED:
+    child_declined(template, message, text);
+    return TRUE;
+  default:
+    return FALSE;
+  }
+}
