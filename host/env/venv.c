@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/wait.h>
@@ -232,14 +231,18 @@ static gboolean install_torch(const AinInterpreter *python, const AinEnvInstall 
   return run(argv, lock_fd, "installing torch with pip", "See ain_torch_index in conf/ainode-env.sh", error);
 }
 
+static gboolean pip_resumes(const char *pip) {
+  char *rest = NULL;
+  guint64 major = g_ascii_strtoull(pip, &rest, 10);
+  guint64 minor = *rest == '.' ? g_ascii_strtoull(rest + 1, NULL, 10) : 0;
+  return major > RESUMING_PIP_MAJOR || (major == RESUMING_PIP_MAJOR && minor >= RESUMING_PIP_MINOR);
+}
+
 /* An older pip begins a cut download again, which hurts with gigabytes. Where no other can be had, it does.
  */
 static void renew_pip(const AinInterpreter *python, const AinEnvInstall *install, int lock_fd) {
-  unsigned major = 0;
-  unsigned minor = 0;
   if (install->pip_lock == NULL || access(install->pip_lock, R_OK) != 0
-      || (python->pip != NULL && sscanf(python->pip, "%u.%u", &major, &minor) == 2
-          && (major > RESUMING_PIP_MAJOR || (major == RESUMING_PIP_MAJOR && minor >= RESUMING_PIP_MINOR)))) {
+      || (python->pip != NULL && pip_resumes(python->pip))) {
     return;
   }
   const char *argv[16] = { NULL };
