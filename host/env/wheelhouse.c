@@ -13,7 +13,7 @@
 #include <unistd.h>
 
 #define LIST_MAX 1048576u
-#define UNPACK_LIMIT_US (30 * 60 * (gint64)G_USEC_PER_SEC)
+#define UNPACK_LIMIT_US (G_GINT64_CONSTANT(1800) * G_USEC_PER_SEC)
 #define OUTPUT_MAX 65536u
 #define SUM_LENGTH 64u
 
