@@ -2,7 +2,7 @@
 # test.sh [--all] [--quick]: everything that must hold before a change lands; what CI runs.
 # Installs what is missing, builds (release, ASan+UBSan, TSan), lints, runs the unit, fuzz-corpus, wire, interpreter, model, TLS,
 # fault and cluster tests, the last by SQL on real IoTDB releases, and looks for anything left behind.
-#   --all     also the tests that take long: IoTDB 2.0.10, built from source (about 6 minutes once)
+#   --all     also the tests that take long: IoTDB 2.0.10, built from source (about 6 minutes once), and time-outs of 60 s
 #   --quick   without the sanitizer builds and the cluster tests, for work on the code
 set -euo pipefail
 
@@ -133,6 +133,11 @@ step "doctor" pytest tests/doctor
 step "TLS" pytest tests/tls
 step "faults" pytest tests/faults
 if [ -z "$quick" ]; then
+  for preset in asan tsan; do
+    step "concurrency $preset" pytest tests/faults/test_concurrency.py --build-dir "build/$preset"
+  done
+fi
+if [ -z "$quick" ]; then
   wait "$fetching" || { tail -n 20 "$logs/fetch.log"; fail "IoTDB could not be fetched or built"; }
   step "package" packaging/make-zip.sh build/package
   step "Debian package" packaging/make-deb.sh build/package
@@ -143,6 +148,10 @@ if [ -z "$quick" ]; then
   wait "$debootstrapping" || { tail -n 20 "$logs/debootstrap.log"; fail "debootstrap could not make a base system"; }
   step "packages" pytest tests/packages
   step "cluster" pytest tests/cluster "${all[@]}"
+  if [ ${#all[@]} -gt 0 ]; then
+    step "requests sent again, real times" env AIN_TEST_RESEND_SCALE=1 "$cache/venv-test/bin/python" -m pytest \
+      -p no:cacheprovider -q tests/faults/test_resent.py
+  fi
 fi
 
 # Nothing may be left: no process of a test, no shared memory.

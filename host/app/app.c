@@ -174,8 +174,20 @@ static void joined(const GError *error, gpointer data) {
   }
 }
 
+/* A DataNode waits 60 s for an answer. Up to 2.0.5 it then tells the user so; later ones ask again, three
+ * times in all, and five times from 2.0.8 on. The limit ends just before the last one gives up, so that the
+ * user reads the reason. */
+static gint64 run_limit_us(const App *app, AinFamily family) {
+  if (app->config->inference_timeout_ms >= 0) {
+    return app->config->inference_timeout_ms * 1000;
+  }
+  gint64 seconds = family >= AIN_FAMILY_G ? 295 : family == AIN_FAMILY_F ? 175 : 55;
+  return seconds * G_USEC_PER_SEC;
+}
+
 static void release_learnt(AinFamily family, gpointer data) {
   App *app = data;
+  ain_scheduler_limit_runs(app->scheduler, run_limit_us(app, family));
   ain_rpc_server_set_release(app->server, family);
 }
 
@@ -192,6 +204,12 @@ static void peer_came(gpointer data) {
 static void model_retired(AinModel *model, gpointer data) {
   App *app = data;
   ain_scheduler_retire(app->scheduler, model);
+}
+
+static void model_comes(AinModel *model, void (*done)(gpointer done_data), gpointer done_data,
+                        gpointer data) {
+  App *app = data;
+  ain_scheduler_warm(app->scheduler, model, done, done_data);
 }
 
 static void handle_call(AinCall *call, gpointer data) {
@@ -315,6 +333,11 @@ static guint64 memory_share(gint64 configured, guint64 part) {
   return (limit > 0 ? limit : UNKNOWN_MEMORY) / part;
 }
 
+static char *environment_state(gpointer data) {
+  const App *app = data;
+  return ain_env_state(app->interpreter);
+}
+
 static gboolean start_runtime(App *app, GError **error) {
   g_autofree char *lib_dir = g_build_filename(app->config->home, "lib", NULL);
   app->work_dir = g_build_filename(app->config->system_dir, "workers", NULL);
@@ -331,6 +354,9 @@ static gboolean start_runtime(App *app, GError **error) {
     .sandbox = g_str_equal(app->config->worker_sandbox, "on"),
     .read_paths = app->config->worker_read_paths,
     .shared_memory = memory_share(app->config->shared_memory_bytes, 4),
+    .sandbox_off = app->config->worker_sandbox_off_models,
+    .environment = environment_state,
+    .environment_data = app,
   };
   app->runtime = ain_runtime_new(app->loop, &config, error);
   if (app->runtime == NULL) {
@@ -367,7 +393,6 @@ static gboolean start_models(App *app, GError **error) {
   AinSchedulerConfig config = {
     .queue_max_requests = (guint)app->config->queue_max_requests,
     .queue_max_bytes = (guint64)app->config->queue_max_bytes,
-    .inference_timeout_us = app->config->inference_timeout_ms * 1000,
     .orphan_grace_us = app->config->orphan_grace_ms * 1000,
     .worker_memory_bytes = app->config->worker_memory_bytes,
     .nulls = null_policy(app->config->null_policy),
@@ -376,6 +401,7 @@ static gboolean start_models(App *app, GError **error) {
     .batching = app->config->batching,
     .replicas = (guint)app->config->model_replicas,
     .max_batch_delay_us = app->config->max_batch_delay_us,
+    .drain_us = app->config->drain_ms * 1000,
     .max_array_bytes = 2 * (guint64)app->config->max_frame_bytes, /* twice: float32 may widen to float64 */
   };
   app->scheduler = ain_scheduler_new(app->loop, app->runtime, &config);
@@ -387,6 +413,7 @@ static gboolean start_models(App *app, GError **error) {
   app->downloads = ain_downloads_new(app->loop, app->config, app->interpreter->executable);
   ain_registry_set_fetcher(app->registry, ain_downloads_fetcher(app->downloads));
   ain_registry_on_retire(app->registry, model_retired, app);
+  ain_registry_on_publish(app->registry, model_comes, app);
   ain_registry_add_builtins(app->registry);
   watch_weights(app);
   return TRUE;
@@ -405,7 +432,7 @@ static void connect_parts(App *app) {
   ain_service_set_server(app->service, app->server);
   app->cluster = ain_cluster_new(app->loop, app->config);
   ain_cluster_on_release(app->cluster, release_learnt, app);
-  ain_rpc_server_set_release(app->server, ain_cluster_release(app->cluster));
+  release_learnt(ain_cluster_release(app->cluster), app);
   ain_rpc_server_on_evidence(app->server, evidence_seen, app);
   ain_rpc_server_on_peer(app->server, peer_came, app);
   ain_cluster_join(app->cluster, joined, app);

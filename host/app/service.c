@@ -212,6 +212,19 @@ typedef struct {
   AinCall *call;
 } Waiting;
 
+static void run_model(AinService *service, AinModel *model, AinCall *call);
+
+/* The model that the request had to wait for is there. */
+static void arrived(AinModel *model, const GError *error, gpointer data) {
+  g_autofree Waiting *waiting = data;
+  if (error != NULL) {
+    ain_call_reply_error(waiting->call, error);
+    ain_call_unref(waiting->call);
+    return;
+  }
+  run_model(waiting->service, model, waiting->call);
+}
+
 static void proven(AinModel *model, const GError *error, gpointer data) {
   g_autofree Waiting *waiting = data;
   if (error != NULL) {
@@ -222,21 +235,34 @@ static void proven(AinModel *model, const GError *error, gpointer data) {
   ain_scheduler_infer(waiting->service->parts.scheduler, model, waiting->call);
 }
 
+static void run_model(AinService *service, AinModel *model, AinCall *call) {
+  if (model->proven) {
+    ain_scheduler_infer(service->parts.scheduler, model, call);
+    return;
+  }
+  Waiting *waiting = g_new0(Waiting, 1);
+  *waiting = (Waiting){ service, call };
+  ain_registry_prove(service->parts.registry, model->id, proven, waiting);
+}
+
 static void infer(AinService *service, AinCall *call) {
   g_autoptr(GError) error = NULL;
   AinSlice id = ain_call_request(call)->model_id;
   g_autoptr(AinModel) model =
       ain_registry_lookup(service->parts.registry, (const char *)id.data, id.size, &error);
-  if (model == NULL) {
-    ain_call_reply_error(call, error);
-    ain_call_unref(call);
-  } else if (!model->proven) {
-    Waiting *waiting = g_new0(Waiting, 1);
-    *waiting = (Waiting){ service, call };
-    ain_registry_prove(service->parts.registry, model->id, proven, waiting);
-  } else {
-    ain_scheduler_infer(service->parts.scheduler, model, call);
+  if (model != NULL) {
+    run_model(service, model, call);
+    return;
   }
+  g_autofree Waiting *waiting = g_new0(Waiting, 1);
+  *waiting = (Waiting){ service, call };
+  if (g_error_matches(error, AIN_ERROR, AIN_ERROR_BUSY)
+      && ain_registry_await(service->parts.registry, (const char *)id.data, id.size, arrived, waiting)) {
+    (void)g_steal_pointer(&waiting);
+    return;
+  }
+  ain_call_reply_error(call, error);
+  ain_call_unref(call);
 }
 
 /* --- dispatch --- */

@@ -45,7 +45,7 @@ typedef struct {
   char *builtin_models_dir; /* weights of built-ins, one folder a model; <models_dir>/weights unless given */
   char *logs_dir;
   /* inference */
-  gint64 inference_timeout_ms; /* 0 = none */
+  gint64 inference_timeout_ms; /* 0 = none, -1 = by the cluster's release */
   gint64 orphan_grace_ms;
   gint64 queue_max_requests;  /* per model */
   gint64 queue_max_bytes;     /* per model */
@@ -62,11 +62,12 @@ typedef struct {
   gint64 model_fetch_max_bytes;
   gint64 model_fetch_timeout_s;
   gboolean model_fetch_private_addresses;
-  gboolean weights_download; /* at the start */
-  char *worker_sandbox;      /* "on" or "off" */
-  char *worker_read_paths;   /* separated by ':', or "" */
-  char *worker_start_method; /* "fork" or "spawn" */
-  struct AinOrigin *origins; /* private: where each value came from; NULL in a struct made by hand */
+  gboolean weights_download;       /* at the start */
+  char *worker_sandbox;            /* "on" or "off" */
+  char *worker_read_paths;         /* separated by ':', or "" */
+  char *worker_sandbox_off_models; /* ids separated by ',', or "" */
+  char *worker_start_method;       /* "fork" or "spawn" */
+  struct AinOrigin *origins;       /* private: where each value came from; NULL in a struct made by hand */
 } AinConfig;
 
 /* home: absolute, or NULL for IOTDB_AINODE_HOME or else the folder above the executable's. file: NULL for

@@ -62,6 +62,7 @@ void ain_config_free(AinConfig *config) {
                           config->logs_dir,
                           config->worker_sandbox,
                           config->worker_read_paths,
+                          config->worker_sandbox_off_models,
                           config->worker_start_method,
                           config->null_policy };
   for (guint i = 0; i < G_N_ELEMENTS(texts); i++) {

@@ -9,9 +9,11 @@ static const char HEAD[] =
     "iotdb-ainode.properties \\- configuration of the AINode of Apache IoTDB\n"
     ".SH DESCRIPTION\n"
     "Read by\n.BR ainode (1)\n"
-    "from the folder conf of the installation. A line is key=value; lines that begin with # or ! are comments.\n"
+    "from the folder conf of the installation. A line is key=value; lines that begin with # or ! are "
+    "comments.\n"
     "The environment overrides the file: the key in capitals. The command line overrides both:\n"
-    ".B \\-D\nkey=value. A bad line or value stops the start with file, line and key. Relative paths start at the\n"
+    ".B \\-D\nkey=value. A bad line or value stops the start with file, line and key. Relative paths start "
+    "at the\n"
     "installation directory.\n";
 
 /* What roff would take for a command or an escape. */

@@ -236,14 +236,16 @@ const AinKey ain_keys[] = {
   { .name = "ain_inference_timeout_ms",
     .type = AIN_VALUE_INTEGER,
     .section = AIN_SECTION_INFERENCE,
-    .initial = "55000",
-    .min = 0,
+    .initial = "-1",
+    .min = -1,
     .max = DAY_MS,
     .unit = "milliseconds",
     .since = OURS,
     .offset = FIELD(inference_timeout_ms),
-    .doc = "Longest run of one request; the default ends just before the DataNode gives up (60 s), so that "
-           "the user reads the reason. 0: no limit." },
+    .doc = "Longest run of one request. -1: just less than the DataNodes of the cluster's release listen, so "
+           "that the user reads the reason: 55 s up to 2.0.5, whose DataNodes ask once and wait 60 s; 175 s "
+           "for 2.0.6 and 2.0.7, which ask three times; 295 s from 2.0.8 on, which ask five times. 0: no "
+           "limit." },
   { .name = "ain_orphan_grace_ms",
     .type = AIN_VALUE_INTEGER,
     .section = AIN_SECTION_INFERENCE,
@@ -452,6 +454,16 @@ const AinKey ain_keys[] = {
     .since = OURS,
     .offset = FIELD(worker_read_paths),
     .doc = "Further folders that a process in the sandbox may read: absolute paths separated by ':'." },
+  { .name = "ain_worker_sandbox_off_models",
+    .type = AIN_VALUE_TEXT,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "",
+    .min = 0,
+    .max = 4096,
+    .since = OURS,
+    .offset = FIELD(worker_sandbox_off_models),
+    .doc = "Ids of models that run without the sandbox, separated by ','. Whoever may create a model of such "
+           "an id may do what the AINode may do." },
   { .name = "ain_drain_ms",
     .type = AIN_VALUE_INTEGER,
     .section = AIN_SECTION_INFERENCE,

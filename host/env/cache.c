@@ -25,6 +25,22 @@ static void add_state(GString *text, const char *path) {
                          (intmax_t)info.st_size, (intmax_t)info.st_mtim.tv_sec, info.st_mtim.tv_nsec);
 }
 
+static void add_environment(GString *text, const AinInterpreter *interpreter) {
+  g_autofree char *configuration = g_build_filename(interpreter->prefix, "pyvenv.cfg", NULL);
+  add_state(text, interpreter->executable);
+  add_state(text, configuration);
+  add_state(text, interpreter->libpython == NULL ? "" : interpreter->libpython);
+  for (char **path = interpreter->paths; *path != NULL; path++) {
+    add_state(text, *path);
+  }
+}
+
+char *ain_env_state(const AinInterpreter *interpreter) {
+  g_autoptr(GString) text = g_string_new(NULL);
+  add_environment(text, interpreter);
+  return g_string_free(g_steal_pointer(&text), FALSE);
+}
+
 static void add_variable(GString *text, const char *name) {
   const char *value = g_getenv(name);
   g_string_append_printf(text, "%s=%s\n", name, value == NULL ? "" : value);
@@ -38,17 +54,11 @@ static char *fingerprint(const AinEnvQuestion *question, const AinInterpreter *i
   g_autoptr(GString) text = g_string_new(NULL);
   g_autofree char *resolved = realpath(question->python, NULL);
   g_autofree char *folder = g_get_current_dir(); /* what a pyenv shim starts depends on it */
-  g_autofree char *configuration = g_build_filename(interpreter->prefix, "pyvenv.cfg", NULL);
   g_string_append_printf(text, "%s\n%s\n", question->asked, folder);
   add_state(text, question->python);
   add_state(text, resolved == NULL ? "" : resolved);
   add_state(text, question->probe);
-  add_state(text, interpreter->executable);
-  add_state(text, configuration);
-  add_state(text, interpreter->libpython == NULL ? "" : interpreter->libpython);
-  for (char **path = interpreter->paths; *path != NULL; path++) {
-    add_state(text, *path);
-  }
+  add_environment(text, interpreter);
   for (gsize i = 0; i < G_N_ELEMENTS(variables); i++) {
     add_variable(text, variables[i]);
   }

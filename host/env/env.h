@@ -46,6 +46,11 @@ AinInterpreter *ain_env_probe(const char *python, const char *bootstrap_dir, con
 AinInterpreter *ain_env_reprobe(const AinInterpreter *known, const char *bootstrap_dir,
                                 const char *cache_file, gboolean *changed, GError **error);
 
+/* A text that is another one after anything was installed, removed or replaced in the interpreter's
+ * environment: the state of its program, its library, its venv's configuration and the folders of its
+ * packages. Owned. A few calls of stat(). */
+char *ain_env_state(const AinInterpreter *interpreter);
+
 /* One sentence with a command for each thing that keeps models from running (numpy, torch, ...). Owned, may
  * be empty. */
 GPtrArray *ain_env_problems(const AinInterpreter *interpreter);

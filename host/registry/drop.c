@@ -85,6 +85,7 @@ static void cancel_registration(AinRegistry *registry, AinEntry *entry, AinWaite
   g_autoptr(GError) error = dropped_meanwhile(entry->id);
   g_message("the registration of model %s is cancelled, because it was dropped", entry->id);
   ain_registry_answer_all_later(registry, entry->repeats, error);
+  ain_registry_answer_all_later(registry, entry->askers, error);
   ain_registry_job_abandon(entry->job, error);
   ain_registry_remove_entry(registry, entry);
   ain_registry_answer_later(registry, waiter, NULL, NULL);

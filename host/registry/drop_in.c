@@ -8,9 +8,11 @@
 #include "registry/text.h"
 #include "registry/weights.h"
 
+#include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define LOOK_AGAIN_US ((gint64)10 * G_USEC_PER_SEC)
@@ -19,6 +21,9 @@
 #define EVENT_DELAY_US (G_GINT64_CONSTANT(100) * 1000)
 #define EVENT_PAUSE_US (G_GINT64_CONSTANT(300) * 1000)
 #define FOLDERS_MAX 1000U
+/* Weights that are gone, or being written anew, may be replaced: so long the old ones are still served. */
+#define GONE_US ((gint64)2 * G_USEC_PER_SEC)
+#define WRITTEN_US ((gint64)60 * G_USEC_PER_SEC)
 
 #define CHANGES                                                                                              \
   (IN_CLOSE_WRITE | IN_MODIFY | IN_MOVED_TO | IN_MOVED_FROM | IN_CREATE | IN_DELETE | IN_DELETE_SELF         \
@@ -44,6 +49,7 @@ typedef struct {
   char *id;
   AinModel *model;
   AinSourceStamp stamp;
+  AinModel *fresh; /* passed, being warmed; then active */
 } Trial;
 
 typedef struct {
@@ -151,16 +157,15 @@ static void deactivate(AinRegistry *registry, AinEntry *entry, AinModelState sta
   }
   entry->state = state;
   entry->stamped = FALSE;
+  entry->broken_since = 0;
   g_free(entry->reason);
   entry->reason = g_strdup(reason);
+  ain_registry_answer_askers(registry, entry);
 }
 
-static void activate(AinRegistry *registry, AinEntry *entry, const Trial *trial) {
+static void activate(AinRegistry *registry, AinEntry *entry, Trial *trial) {
   AinModel *old = entry->model;
-  entry->model =
-      ain_builtin_model_new(entry->id, trial->model->kind, trial->model->directory, entry->category);
-  entry->model->generation = ++registry->generation;
-  entry->model->threads = trial->model->threads;
+  entry->model = g_steal_pointer(&trial->fresh);
   entry->state = AIN_STATE_ACTIVE;
   g_clear_pointer(&entry->reason, g_free);
   if (old != NULL) {
@@ -169,33 +174,60 @@ static void activate(AinRegistry *registry, AinEntry *entry, const Trial *trial)
   }
   g_message("model %s is active: its weights are in %s (%" G_GINT64_FORMAT " bytes)", entry->id,
             trial->model->directory, trial->stamp.model.size);
+  ain_registry_answer_askers(registry, entry);
 }
 
 static void trial_ended(gpointer data) {
   Trial *trial = data;
   release(trial->drop_in);
   ain_model_unref(trial->model);
+  ain_model_unref(trial->fresh);
   g_free(trial->id);
   g_free(trial);
 }
 
-static void tried(const GError *error, gpointer data) {
-  Trial *trial = data;
+/* The entry that the trial was made for, unless its weights are others by now. */
+static AinEntry *entry_of(const Trial *trial) {
   AinRegistry *registry = trial->drop_in->registry;
   AinEntry *entry = registry == NULL ? NULL : ain_registry_find(registry, trial->id);
   gboolean wanted = entry != NULL && entry->category != AIN_CATEGORY_USER && entry->stamped
                     && ain_file_stamps_equal(&entry->stamp, &trial->stamp);
-  if (wanted && error != NULL) {
-    deactivate(registry, entry, AIN_STATE_FAILED, error->message);
-    entry->stamped = TRUE; /* the same files are not tried again */
-  } else if (wanted) {
-    activate(registry, entry, trial);
+  return wanted ? entry : NULL;
+}
+
+static void warmed(gpointer data) {
+  Trial *trial = data;
+  AinEntry *entry = entry_of(trial);
+  if (entry != NULL) {
+    activate(trial->drop_in->registry, entry, trial);
   }
   trial_ended(trial);
 }
 
+static void tried(const GError *error, gpointer data) {
+  Trial *trial = data;
+  AinEntry *entry = entry_of(trial);
+  if (entry == NULL) {
+    trial_ended(trial);
+    return;
+  }
+  AinRegistry *registry = trial->drop_in->registry;
+  if (error != NULL) {
+    deactivate(registry, entry, AIN_STATE_FAILED, error->message);
+    entry->stamped = TRUE; /* the same files are not tried again */
+    trial_ended(trial);
+    return;
+  }
+  trial->fresh =
+      ain_builtin_model_new(entry->id, trial->model->kind, trial->model->directory, entry->category);
+  trial->fresh->generation = ++registry->generation;
+  trial->fresh->threads = trial->model->threads;
+  ain_registry_warm(registry, trial->fresh, warmed, trial);
+}
+
 static void try_weights(AinDropIn *drop_in, AinEntry *entry, const AinWeights *weights) {
   AinRegistry *registry = drop_in->registry;
+  entry->broken_since = 0;
   if (entry->stamped && ain_file_stamps_equal(&entry->stamp, &weights->stamp)
       && g_strcmp0(entry->uri, weights->directory) == 0) {
     return; /* served, being loaded, or known not to load */
@@ -234,11 +266,37 @@ static const AinWeights *choose(const GPtrArray *found, const char *id) {
   return chosen;
 }
 
+/* Whether the file that the model's workers have mapped is as it was, or only out of the way. */
+static gboolean is_untouched(const AinEntry *entry) {
+  g_autofree char *path = g_build_filename(entry->model->directory, AIN_WEIGHTS_FILE, NULL);
+  struct stat info;
+  if (stat(path, &info) != 0) {
+    return errno == ENOENT || errno == ENOTDIR;
+  }
+  const AinFileStamp *known = &entry->stamp.model;
+  AinFileMark mark = ain_file_mark(&info);
+  return info.st_ino != known->inode || (mark.size == known->size && mark.modified == known->modified);
+}
+
+/* Weights that are replaced are not whole for a moment: the old ones are served meanwhile. */
+static gboolean may_come_back(AinEntry *entry, gint64 patience) {
+  if (entry->model == NULL || !entry->stamped || !is_untouched(entry)) {
+    return FALSE;
+  }
+  gint64 now = ain_loop_now();
+  if (entry->broken_since == 0) {
+    entry->broken_since = now;
+  }
+  return now - entry->broken_since < patience;
+}
+
 static void apply(AinDropIn *drop_in, AinEntry *entry, const AinWeights *weights) {
   if (weights->state == AIN_WEIGHTS_WHOLE) {
     try_weights(drop_in, entry, weights);
-  } else {
-    gboolean broken = weights->state == AIN_WEIGHTS_BROKEN || weights->state == AIN_WEIGHTS_FOREIGN;
+    return;
+  }
+  gboolean broken = weights->state == AIN_WEIGHTS_BROKEN || weights->state == AIN_WEIGHTS_FOREIGN;
+  if (broken || !may_come_back(entry, weights->state == AIN_WEIGHTS_INCOMPLETE ? WRITTEN_US : GONE_US)) {
     deactivate(drop_in->registry, entry, broken ? AIN_STATE_FAILED : AIN_STATE_INACTIVE, weights->reason);
   }
 }
@@ -285,6 +343,8 @@ static void apply_all(AinDropIn *drop_in, const GPtrArray *found) {
     const AinWeights *weights = choose(found, entry->id);
     if (weights != NULL) {
       apply(drop_in, entry, weights);
+    } else if (may_come_back(entry, GONE_US)) {
+      continue;
     } else if (entry->category == AIN_CATEGORY_FINE_TUNED) {
       remove_entry(registry, entry);
     } else {
@@ -311,7 +371,12 @@ static void log_notes(AinDropIn *drop_in, const GPtrArray *notes) {
   }
 }
 
-static gboolean any_unsettled(const GPtrArray *found) {
+static gboolean any_unsettled(const AinRegistry *registry, const GPtrArray *found) {
+  for (guint i = 0; i < registry->entries->len; i++) {
+    if (((const AinEntry *)g_ptr_array_index(registry->entries, i))->broken_since != 0) {
+      return TRUE;
+    }
+  }
   for (guint i = 0; i < found->len; i++) {
     if (((const AinWeights *)g_ptr_array_index(found, i))->unsettled) {
       return TRUE;
@@ -332,7 +397,7 @@ static void look_done(gpointer data) {
   if (drop_in->registry != NULL) {
     log_notes(drop_in, look->notes);
     apply_all(drop_in, look->found);
-    gint64 pause = any_unsettled(look->found) ? UNSETTLED_US : LOOK_AGAIN_US;
+    gint64 pause = any_unsettled(drop_in->registry, look->found) ? UNSETTLED_US : LOOK_AGAIN_US;
     look_soon(drop_in, drop_in->last_look + (drop_in->missed ? EVENT_PAUSE_US : pause));
     drop_in->missed = FALSE;
   }

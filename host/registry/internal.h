@@ -41,8 +41,10 @@ typedef struct {
   gboolean stamped;
   AinSourceStamp stamp; /* of the source when it was copied; when stamped. Weights: of what was last tried */
   AinJob *job;
-  GPtrArray *repeats; /* AinWaiter: registrations that wait for job or drop to end */
-  GPtrArray *drops;   /* AinWaiter: drops that wait for job, or share the drop under way */
+  GPtrArray *repeats;  /* AinWaiter: registrations that wait for job or drop to end */
+  GPtrArray *drops;    /* AinWaiter: drops that wait for job, or share the drop under way */
+  GPtrArray *askers;   /* AinWaiter: requests that wait until it is loaded */
+  gint64 broken_since; /* weights: its folder is not whole, but may be again in a moment; 0: it is */
 } AinEntry;
 
 struct AinRegistry {
@@ -61,6 +63,8 @@ struct AinRegistry {
   guint waiting;      /* AinWaiter not yet answered */
   void (*retire)(AinModel *model, gpointer data);
   gpointer retire_data;
+  AinWarm warm; /* or NULL */
+  gpointer warm_data;
   AinDropIn *drop_in; /* NULL: weights are not looked for */
 };
 
@@ -86,6 +90,10 @@ void ain_registry_answer(AinRegistry *registry, AinWaiter *waiter, AinModel *mod
 void ain_registry_answer_all(AinRegistry *registry, GPtrArray *waiters, AinModel *model, const GError *error);
 /* The same, but from the loop, later. Takes waiter and error. */
 void ain_registry_answer_later(AinRegistry *registry, AinWaiter *waiter, AinModel *model, GError *error);
+/* Answers those who asked for the model with it, or with what a look-up says, unless it is still LOADING. */
+void ain_registry_answer_askers(AinRegistry *registry, AinEntry *entry);
+/* Has the model made ready to serve; then done, perhaps from within. */
+void ain_registry_warm(AinRegistry *registry, AinModel *model, void (*done)(gpointer data), gpointer data);
 /* Answers each with a copy of error. */
 void ain_registry_answer_all_later(AinRegistry *registry, GPtrArray *waiters, const GError *error);
 /* Moves everything out, so that the array can be filled again while answering. Owned. */
@@ -108,6 +116,7 @@ struct AinJob {
   /* A helper has these between offload and its done. */
   AinStage stage;
   GError *error;
+  AinModel *fresh; /* in its place on disk, being warmed; then published */
   /* COMPARE: what is known of the model that is there, and the outcome. */
   char *known_digest;
   char *known_uri;

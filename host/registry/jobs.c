@@ -26,6 +26,7 @@ AinJob *ain_registry_job_new(AinRegistry *registry, AinEntry *entry, AinJobKind 
 static void job_free(AinJob *job) {
   g_ptr_array_unref(job->waiters);
   ain_stage_clear(&job->stage);
+  ain_model_unref(job->fresh);
   g_clear_error(&job->error);
   g_free(job->known_digest);
   g_free(job->known_uri);

@@ -12,7 +12,7 @@
 #define DIGEST_CHARACTERS 64
 
 #define MAX_BATCH 1024
-#define MAX_THREADS 1024
+#define MAX_THREADS 99
 
 /* Kept apart from ain_dtype_name(): what is on disk must not change with what is printed. */
 static const char *const DTYPE_NAMES[AIN_DTYPE_COUNT] = {
@@ -93,10 +93,9 @@ static gboolean parse(AinManifest *manifest, char *const *lines) {
       || !read_number(lines, "config_modified", &manifest->config.modified)) {
     return FALSE;
   }
+  (void)read_number(lines, "threads", &threads); /* older files do not say */
   manifest->max_batch = (guint)max_batch;
-  if (read_number(lines, "threads", &threads) && threads >= 0 && threads <= MAX_THREADS) {
-    manifest->threads = (guint)threads;
-  }
+  manifest->threads = (guint)CLAMP(threads, 0, MAX_THREADS);
   manifest->writes_input = writes_input != 0;
   manifest->generation = (guint64)generation;
   manifest->digest = g_strdup(digest);

@@ -20,7 +20,7 @@ typedef struct {
   char *uri;
   AinDType dtype;
   guint max_batch;
-  guint threads;
+  guint threads; /* 0 in a file that does not say */
   gboolean writes_input;
   guint64 generation;
   gint64 registered;  /* wall clock, microseconds */

@@ -45,6 +45,7 @@ AinModel *ain_model_copy(const AinModel *model, const char *directory, guint64 g
   copy->threads = model->threads;
   copy->dtype = model->dtype;
   copy->max_batch = model->max_batch;
+  copy->threads = model->threads;
   copy->writes_input = model->writes_input;
   copy->proven = model->proven;
   copy->attributes = g_strdup(model->attributes);

@@ -115,10 +115,12 @@ static void fail_registration(AinJob *job) {
   g_autoptr(GPtrArray) waiters = ain_registry_steal(&job->waiters);
   g_autoptr(GPtrArray) repeats = ain_registry_steal(&entry->repeats);
   g_autoptr(GPtrArray) drops = ain_registry_steal(&entry->drops);
+  g_autoptr(GPtrArray) askers = ain_registry_steal(&entry->askers);
   g_autofree char *shown = ain_registry_show(job->stage.uri, -1);
   g_message("model %s was not registered from %s: %s", job->stage.id, shown, job->error->message);
   ain_registry_remove_entry(registry, entry);
   ain_registry_answer_all(registry, waiters, NULL, job->error);
+  ain_registry_answer_all(registry, askers, NULL, job->error);
   fail_or_dispatch(registry, job, repeats);
   ain_registry_answer_all(registry, drops, NULL, NULL); /* what they wanted gone is gone */
   ain_registry_job_end(job);
@@ -164,7 +166,7 @@ static void give_up(AinJob *job) {
 static AinModel *publish(AinJob *job) {
   AinEntry *entry = job->entry;
   AinModel *old = entry->model;
-  entry->model = ain_model_copy(job->stage.model, job->stage.place, job->stage.model->generation);
+  entry->model = g_steal_pointer(&job->fresh);
   entry->kind = entry->model->kind;
   g_free(entry->place);
   entry->place = g_strdup(job->stage.place);
@@ -177,16 +179,27 @@ static AinModel *publish(AinJob *job) {
   return entry->model;
 }
 
-static void finish(AinJob *job) {
+static void warmed(gpointer data) {
+  AinJob *job = data;
   AinRegistry *registry = job->registry;
   AinEntry *entry = job->entry;
+  if (ain_registry_job_unwanted(job)) {
+    ain_registry_job_end(job);
+    return;
+  }
   g_autoptr(AinModel) model = ain_model_ref(publish(job));
   g_autoptr(GPtrArray) waiters = ain_registry_steal(&job->waiters);
   g_autoptr(GPtrArray) repeats = ain_registry_steal(&entry->repeats);
+  ain_registry_answer_askers(registry, entry);
   ain_registry_start_drop(registry, entry);
   ain_registry_answer_all(registry, waiters, model, NULL);
   ain_registry_dispatch_all(registry, job->stage.id, repeats);
   ain_registry_job_end(job);
+}
+
+static void finish(AinJob *job) {
+  job->fresh = ain_model_copy(job->stage.model, job->stage.place, job->stage.model->generation);
+  ain_registry_warm(job->registry, job->fresh, warmed, job);
 }
 
 static void committed(gpointer data) {

@@ -22,6 +22,7 @@ AinEntry *ain_registry_entry_new(const char *id, AinModelState state) {
   entry->state = state;
   entry->repeats = g_ptr_array_new();
   entry->drops = g_ptr_array_new();
+  entry->askers = g_ptr_array_new();
   return entry;
 }
 
@@ -34,6 +35,7 @@ void ain_registry_entry_free(gpointer data) {
   g_free(entry->reason);
   g_ptr_array_unref(entry->repeats);
   g_ptr_array_unref(entry->drops);
+  g_ptr_array_unref(entry->askers);
   g_free(entry);
 }
 
@@ -57,6 +59,12 @@ AinEntry *ain_registry_find(const AinRegistry *registry, const char *id) {
 }
 
 void ain_registry_remove_entry(AinRegistry *registry, AinEntry *entry) {
+  if (entry->askers->len > 0) {
+    g_autoptr(GError) error =
+        g_error_new(AIN_ERROR, AIN_ERROR_MODEL_NOT_FOUND,
+                    "there is no model [%s]; SHOW MODELS lists those there are", entry->id);
+    ain_registry_answer_all_later(registry, entry->askers, error);
+  }
   g_hash_table_remove(registry->by_id, entry->id);
   g_ptr_array_remove(registry->entries, entry);
 }
@@ -176,6 +184,7 @@ static GPtrArray *collect_waiters(AinRegistry *registry) {
     AinEntry *entry = g_ptr_array_index(registry->entries, i);
     g_ptr_array_extend_and_steal(all, ain_registry_steal(&entry->repeats));
     g_ptr_array_extend_and_steal(all, ain_registry_steal(&entry->drops));
+    g_ptr_array_extend_and_steal(all, ain_registry_steal(&entry->askers));
   }
   GHashTableIter iter;
   gpointer key = NULL;
@@ -235,16 +244,61 @@ void ain_registry_on_retire(AinRegistry *registry, void (*func)(AinModel *model,
   registry->retire_data = data;
 }
 
+void ain_registry_on_publish(AinRegistry *registry, AinWarm func, gpointer data) {
+  registry->warm = func;
+  registry->warm_data = data;
+}
+
+void ain_registry_warm(AinRegistry *registry, AinModel *model, void (*done)(gpointer data), gpointer data) {
+  if (registry->warm != NULL) {
+    registry->warm(model, done, data, registry->warm_data);
+  } else {
+    done(data);
+  }
+}
+
 /* --- questions -------------------------------------------------------------------------------------------
  */
 
-AinModel *ain_registry_lookup(AinRegistry *registry, const char *id, gsize size, GError **error) {
-  char key[ID_ROOM] = "";
-  AinEntry *entry = NULL;
-  if (size < sizeof key && memchr(id, 0, size) == NULL) {
-    memcpy(key, id, size);
-    entry = ain_registry_find(registry, ain_builtin_canonical(key));
+/* NULL when there is none; key becomes the id as a text, or "". */
+static AinEntry *find_entry(const AinRegistry *registry, const char *id, gsize size, char key[ID_ROOM]) {
+  memset(key, 0, ID_ROOM);
+  if (size >= ID_ROOM || memchr(id, 0, size) != NULL) {
+    return NULL;
   }
+  memcpy(key, id, size);
+  return ain_registry_find(registry, ain_builtin_canonical(key));
+}
+
+gboolean ain_registry_await(AinRegistry *registry, const char *id, gsize size, AinRegisterDone done,
+                            gpointer data) {
+  char key[ID_ROOM];
+  AinEntry *entry = find_entry(registry, id, size, key);
+  if (entry == NULL || entry->state != AIN_STATE_LOADING || !ain_registry_check_room(registry, NULL)) {
+    return FALSE;
+  }
+  AinWaiter *waiter = ain_registry_wait(registry, NULL, data);
+  waiter->done = done;
+  g_ptr_array_add(entry->askers, waiter);
+  return TRUE;
+}
+
+void ain_registry_answer_askers(AinRegistry *registry, AinEntry *entry) {
+  if (entry->askers->len == 0 || entry->state == AIN_STATE_LOADING) {
+    return;
+  }
+  g_autoptr(GError) error = NULL;
+  g_autoptr(AinModel) model = ain_registry_lookup(registry, entry->id, strlen(entry->id), &error);
+  for (guint i = 0; i < entry->askers->len; i++) {
+    ain_registry_answer_later(registry, g_ptr_array_index(entry->askers, i), model,
+                              error != NULL ? g_error_copy(error) : NULL);
+  }
+  g_ptr_array_set_size(entry->askers, 0);
+}
+
+AinModel *ain_registry_lookup(AinRegistry *registry, const char *id, gsize size, GError **error) {
+  char key[ID_ROOM];
+  const AinEntry *entry = find_entry(registry, id, size, key);
   if (entry != NULL && entry->state == AIN_STATE_ACTIVE) {
     return ain_model_ref(entry->model);
   }

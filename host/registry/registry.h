@@ -45,7 +45,7 @@ typedef struct AinModel {
   char *type;             /* model_type of config.json, or NULL */
   AinDType dtype;         /* element type the model is run with; chosen by the prover */
   guint max_batch;        /* samples that may run together; 1 = never batch; set by the prover */
-  guint threads;          /* of the framework; 0 = one. Set by the prover, for large models */
+  guint threads;          /* of the framework; 0 = one. Set by the prover */
   gboolean writes_input;  /* the model writes into its input: give it a private copy */
   /* FALSE: taken over from an official AINode and never run by us. dtype is then float32 and writes_input
    * TRUE, as that node ran it, which is right without a proof; ain_registry_prove() finds out the rest. */
@@ -64,10 +64,10 @@ AinModel *ain_model_ref(AinModel *model);
 void ain_model_unref(AinModel *model);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AinModel, ain_model_unref)
 
-/* Loads and runs a staged model once, from model->directory. Sets model->dtype, model->max_batch and
- * model->writes_input before done; calls done exactly once on the loop thread (perhaps before prove()
- * returns, perhaps after the registry is freed), error NULL on success (the callee does not free it). At most
- * AIN_REGISTRY_JOBS proofs run at once.
+/* Loads and runs a staged model once, from model->directory. Sets model->dtype, model->max_batch,
+ * model->threads and model->writes_input before done; calls done exactly once on the loop thread (perhaps
+ * before prove() returns, perhaps after the registry is freed), error NULL on success (the callee does not
+ * free it). At most AIN_REGISTRY_JOBS proofs run at once.
  */
 #define AIN_REGISTRY_JOBS 2
 typedef void (*AinProveDone)(const GError *error, gpointer data);
@@ -133,6 +133,18 @@ void ain_registry_drop(AinRegistry *registry, const char *id, AinDropDone done, 
 /* Told on the loop thread when a model stops being servable (dropped or replaced), before its files go: the
  * scheduler ends its workers here. */
 void ain_registry_on_retire(AinRegistry *registry, void (*func)(AinModel *model, gpointer data),
+                            gpointer data);
+
+/* Asked on the loop thread before a model becomes servable: the scheduler loads it where its predecessor is
+ * loaded, so that the two change places without a pause. func calls done(done_data) exactly once, now or
+ * later, also when the registry is gone. */
+typedef void (*AinWarm)(AinModel *model, void (*done)(gpointer done_data), gpointer done_data, gpointer data);
+void ain_registry_on_publish(AinRegistry *registry, AinWarm func, gpointer data);
+
+/* For a request that looked up a model which is still being registered or loaded: done gets it when it is
+ * there, or the reason why it does not come, as ain_registry_lookup() would say it. Never from within this
+ * call. FALSE: nothing is under way for that id, or too many wait; the error of the look-up stands. */
+gboolean ain_registry_await(AinRegistry *registry, const char *id, gsize size, AinRegisterDone done,
                             gpointer data);
 
 /* Adds the statistical models, always active, and timer_xl and sundial, which are so while their weights are

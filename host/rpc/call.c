@@ -3,7 +3,9 @@
 
 #include "base/error.h"
 
+#include <netinet/in.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 AinCall *ain_call_new(AinConnection *connection, AinBuffer *frame) {
   AinCall *call = g_new(AinCall, 1);
@@ -15,6 +17,8 @@ AinCall *ain_call_new(AinConnection *connection, AinBuffer *frame) {
   call->refs = 1;
   call->server = connection->server;
   call->connection = connection;
+  call->first = !connection->asked;
+  connection->asked = TRUE;
   call->frame = ain_buffer_ref(frame);
   call->server_link.data = call;
   call->queue_link.data = call;
@@ -53,6 +57,40 @@ void ain_call_on_abandon(AinCall *call, void (*func)(AinCall *call, gpointer dat
 
 gint64 ain_call_arrival(const AinCall *call) {
   return call->arrival;
+}
+
+gboolean ain_call_is_first(const AinCall *call) {
+  return call->first;
+}
+
+/* Address of the peer without its port, as bytes; 0 when it is not known. */
+static gsize peer_host(const AinConnection *connection, guint8 host[16]) {
+  struct sockaddr_storage peer = { 0 };
+  socklen_t size = sizeof peer;
+  if (connection->fd < 0 || getpeername(connection->fd, (struct sockaddr *)&peer, &size) != 0) {
+    return 0;
+  }
+  if (peer.ss_family == AF_INET) {
+    memcpy(host, &((const struct sockaddr_in *)&peer)->sin_addr, 4);
+    return 4;
+  }
+  if (peer.ss_family == AF_INET6) {
+    memcpy(host, &((const struct sockaddr_in6 *)&peer)->sin6_addr, 16);
+    return 16;
+  }
+  return 0;
+}
+
+gboolean ain_call_may_repeat(const AinCall *again, const AinCall *earlier) {
+  const AinConnection *from = again->connection;
+  const AinConnection *old = earlier->connection;
+  if (!again->first || from == NULL || old == NULL || from == old || old->calls.tail->data != earlier) {
+    return FALSE;
+  }
+  guint8 host[16];
+  guint8 old_host[16];
+  gsize size = peer_host(from, host);
+  return size > 0 && peer_host(old, old_host) == size && memcmp(host, old_host, size) == 0;
 }
 
 void ain_call_mark_abandoned(AinCall *call) {

@@ -91,6 +91,13 @@ void ain_call_on_abandon(AinCall *call, void (*func)(AinCall *call, gpointer dat
 /* ain_loop_now() when the last byte of the frame was read. */
 gint64 ain_call_arrival(const AinCall *call);
 
+/* Whether `again` may be `earlier` sent once more by a client that gave up waiting, going by the connections:
+ * again is the first request on its own, and nothing was asked on that of earlier since, which comes from the
+ * same host. DataNodes of 2.0.8 and later leave the old connection open, so that nothing else tells. */
+gboolean ain_call_may_repeat(const AinCall *again, const AinCall *earlier);
+/* The first request on its connection. */
+gboolean ain_call_is_first(const AinCall *call);
+
 /* What the status numbers are chosen by; set once by main, changed when the cluster's release is learnt. */
 typedef struct AinRpcServer AinRpcServer;
 

@@ -24,6 +24,7 @@ struct AinCall {
   gint32 seqid;
   gboolean oneway;
   gboolean answered;
+  gboolean first; /* of its connection */
   gint64 arrival;
   void (*abandon)(AinCall *call, gpointer data);
   gpointer abandon_data;
@@ -55,6 +56,7 @@ struct AinConnection {
   GQueue calls;     /* in the order of the requests; unanswered, or not yet sent */
   gboolean protocol_known;
   AinThriftProtocol protocol;
+  gboolean asked;   /* a request has come */
   gboolean busy;    /* inside its own event: replies are collected, closing is put off */
   gboolean broken;  /* a send failed: to be closed by its next event */
   gboolean at_end;  /* the peer sends no more */

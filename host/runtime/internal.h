@@ -14,7 +14,9 @@ struct AinRuntime {
   GPtrArray *busy;         /* workers with unanswered jobs; borrowed */
   GPtrArray *reapers;      /* killed processes whose end is not yet collected */
   guint64 next_id;         /* of jobs and fork requests */
+  gint64 oom_kills;        /* of the machine, when a process of ours was last started or killed by signal 9 */
   AinPrototype *prototype; /* NULL in spawn mode */
+  GPtrArray *retired;      /* AinPrototype: of an environment that has changed, with workers yet */
 };
 
 /* --- prototype.c --- */
@@ -26,6 +28,10 @@ guint ain_prototype_cuda_devices(const AinPrototype *prototype);
 /* Asks for a worker; the answer reaches ain_worker_born() or ain_worker_unborn(). */
 gboolean ain_prototype_fork(AinPrototype *prototype, AinWorker *worker, guint64 request,
                             const AinProcessFds *fds, GError **error);
+/* FALSE when the Python environment is another one now than the one it has imported. */
+gboolean ain_prototype_is_current(const AinPrototype *prototype);
+/* It forks no more, and leaves runtime->retired when its last worker has gone. */
+void ain_prototype_retire(AinPrototype *prototype);
 /* The worker is being freed: forget its request. */
 void ain_prototype_forget(AinPrototype *prototype, AinWorker *worker);
 
@@ -40,6 +46,14 @@ void ain_template_forget(AinTemplate *template, AinWorker *worker);
 gboolean ain_template_message(AinTemplate *template, const AinMessage *message, const char *text);
 
 /* --- runtime.c --- */
+/* The prototype to fork the next worker from: a new one when the environment has changed. NULL in spawn mode.
+ */
+AinPrototype *ain_runtime_prototype(AinRuntime *runtime);
+/* Whether the kernel ended processes for lack of memory since a worker was last started, or this was asked.
+ */
+gboolean ain_runtime_memory_ran_out(AinRuntime *runtime);
+/* The worker is being freed. */
+void ain_runtime_forget(AinRuntime *runtime, AinWorker *worker);
 /* A killed process: when the kernel is done with it, its end is collected (pid; 0: it is another's child) and
  * what it mapped is let go of. Takes pidfd and memory (AinMemory; or NULL). */
 void ain_runtime_reap_later(AinRuntime *runtime, pid_t pid, int pidfd, GPtrArray *memory);

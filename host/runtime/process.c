@@ -210,6 +210,18 @@ AinReceive ain_process_receive(int control, AinMessage *message, char *text, int
   return AIN_RECEIVE_MESSAGE;
 }
 
+/* --- how it ended --- */
+
+gint64 ain_process_oom_kills(const char *vmstat) {
+  static const char key[] = "\noom_kill ";
+  g_autofree char *text = NULL;
+  if (!g_file_get_contents(vmstat, &text, NULL, NULL)) {
+    return -1;
+  }
+  const char *found = strstr(text, key);
+  return found != NULL ? g_ascii_strtoll(found + strlen(key), NULL, 10) : -1;
+}
+
 /* --- output --- */
 
 struct AinProcessOutput {

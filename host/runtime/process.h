@@ -35,6 +35,10 @@ typedef enum { AIN_RECEIVE_MESSAGE, AIN_RECEIVE_NOTHING, AIN_RECEIVE_GONE, AIN_R
  * reader; *fd (owned by the caller) gets the first descriptor or -1, further ones are closed. */
 AinReceive ain_process_receive(int control, AinMessage *message, char *text, int *fd);
 
+/* How many processes the kernel has ended because memory ran out, by a file as /proc/vmstat; -1 when it does
+ * not say. */
+gint64 ain_process_oom_kills(const char *vmstat);
+
 /* Reads a process' output, logs it line by line with its name, keeps the last part for error messages. */
 typedef struct AinProcessOutput AinProcessOutput;
 AinProcessOutput *ain_process_output_new(AinLoop *loop, const char *name, int *write_end, GError **error);

@@ -43,7 +43,10 @@ struct AinPrototype {
   gint64 begun;
   gint64 ready_since; /* 0 when it is not */
   guint failures;
-  char *reason; /* why the last one ended, or NULL */
+  char *reason;      /* why the last one ended, or NULL */
+  char *environment; /* that it has imported, as runtime.h has it; NULL when that is not known */
+  gboolean retired;
+  AinLoopTimer *going; /* it is retired and has no children: about to be freed */
 };
 
 AinPrototype *ain_prototype_new(AinRuntime *runtime) {
@@ -90,8 +93,40 @@ static void idle_too_long(gpointer data) {
   prototype->ended_idle = TRUE;
 }
 
+static char *look_at_environment(const AinPrototype *prototype) {
+  const AinRuntimeConfig *config = &prototype->runtime->config;
+  return config->environment != NULL ? config->environment(config->environment_data) : NULL;
+}
+
+gboolean ain_prototype_is_current(const AinPrototype *prototype) {
+  g_autofree char *now = prototype->ready ? look_at_environment(prototype) : NULL;
+  return now == NULL || prototype->environment == NULL || g_str_equal(now, prototype->environment);
+}
+
+static void go(gpointer data) {
+  AinPrototype *prototype = data;
+  prototype->going = NULL;
+  g_ptr_array_remove_fast(prototype->runtime->retired, prototype); /* frees it */
+}
+
+static void go_when_done(AinPrototype *prototype) {
+  if (prototype->children->len == 0 && prototype->going == NULL) {
+    prototype->going = ain_loop_timer(prototype->runtime->loop, ain_loop_now(), go, prototype);
+  }
+}
+
+void ain_prototype_retire(AinPrototype *prototype) {
+  prototype->retired = TRUE;
+  ain_loop_timer_stop(g_steal_pointer(&prototype->idle));
+  go_when_done(prototype);
+}
+
 /* Called whenever the number of children or the readiness changed. */
 static void watch_idle(AinPrototype *prototype) {
+  if (prototype->retired) {
+    go_when_done(prototype);
+    return;
+  }
   gint64 limit = prototype->runtime->config.prototype_idle_us;
   ain_loop_timer_stop(g_steal_pointer(&prototype->idle));
   if (limit > 0 && prototype->ready && prototype->children->len == 0) {
@@ -147,8 +182,13 @@ static void prototype_died(AinPrototype *prototype) {
   g_warning("%s", prototype->reason);
   g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_ENVIRONMENT, "%s", prototype->reason);
   let_go(prototype);
-  schedule_restart(prototype);
+  if (!prototype->retired) {
+    schedule_restart(prototype);
+  }
   orphan_children(prototype, error);
+  if (prototype->retired) {
+    go_when_done(prototype);
+  }
 }
 
 static void pid_ready(guint32 events, gpointer data) {
@@ -230,6 +270,8 @@ static void handle_message(AinPrototype *prototype, const AinMessage *message, c
     prototype->ready_since = ain_loop_now();
     prototype->n_cuda = (guint)MIN(message->value, MAX_CUDA);
     g_clear_pointer(&prototype->reason, g_free);
+    g_free(prototype->environment); /* only now: importing may write byte code beside the modules */
+    prototype->environment = look_at_environment(prototype);
     watch_idle(prototype);
     g_message("Python runtime ready after %.1f s: %s",
               (double)(ain_loop_now() - prototype->begun) / (double)G_USEC_PER_SEC, versions);
@@ -345,6 +387,7 @@ void ain_prototype_free(AinPrototype *prototype) {
     return;
   }
   ain_loop_timer_stop(prototype->restart);
+  ain_loop_timer_stop(prototype->going);
   if (prototype->pid != 0) {
     kill_pidfd(prototype->pidfd);
     waitpid(prototype->pid, NULL, 0);
@@ -352,5 +395,6 @@ void ain_prototype_free(AinPrototype *prototype) {
   let_go(prototype);
   g_array_unref(prototype->children);
   g_free(prototype->reason);
+  g_free(prototype->environment);
   g_free(prototype);
 }

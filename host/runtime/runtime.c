@@ -107,10 +107,14 @@ AinRuntime *ain_runtime_new(AinLoop *loop, const AinRuntimeConfig *config, GErro
     .prototype_idle_us = config->prototype_idle_us,
     .sandbox = config->sandbox,
     .read_paths = g_strdup(config->read_paths),
+    .sandbox_off = g_strdup(config->sandbox_off),
+    .environment = config->environment,
+    .environment_data = config->environment_data,
   };
   runtime->budget = ain_budget_new(loop, config->shared_memory);
   runtime->busy = g_ptr_array_new();
   runtime->reapers = g_ptr_array_new_with_free_func(reaper_free);
+  runtime->retired = g_ptr_array_new_with_free_func((GDestroyNotify)ain_prototype_free);
   runtime->next_id = 1;
   runtime->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   if (runtime->wake_fd < 0) {
@@ -149,12 +153,41 @@ guint ain_runtime_cuda_devices(const AinRuntime *runtime) {
   return runtime->prototype != NULL ? ain_prototype_cuda_devices(runtime->prototype) : 0;
 }
 
+AinPrototype *ain_runtime_prototype(AinRuntime *runtime) {
+  if (runtime->prototype != NULL && !ain_prototype_is_current(runtime->prototype)) {
+    g_message(
+        "the Python environment has changed: the next models are run by a new Python runtime; those that "
+        "are loaded stay as they are until they are loaded again");
+    g_ptr_array_add(runtime->retired, runtime->prototype);
+    ain_prototype_retire(runtime->prototype);
+    runtime->prototype = ain_prototype_new(runtime);
+    ain_prototype_start(runtime->prototype);
+  }
+  return runtime->prototype;
+}
+
+gboolean ain_runtime_memory_ran_out(AinRuntime *runtime) {
+  gint64 before = runtime->oom_kills;
+  runtime->oom_kills = ain_process_oom_kills("/proc/vmstat");
+  return before >= 0 && runtime->oom_kills > before;
+}
+
+void ain_runtime_forget(AinRuntime *runtime, AinWorker *worker) {
+  if (runtime->prototype != NULL) {
+    ain_prototype_forget(runtime->prototype, worker);
+  }
+  for (guint i = 0; i < runtime->retired->len; i++) {
+    ain_prototype_forget(g_ptr_array_index(runtime->retired, i), worker);
+  }
+}
+
 void ain_runtime_free(AinRuntime *runtime) {
   if (runtime == NULL) {
     return;
   }
   g_assert(runtime->busy->len == 0);
   ain_prototype_free(runtime->prototype);
+  g_ptr_array_unref(runtime->retired);
   if (runtime->wake_watch != NULL) {
     ain_loop_remove_poller(runtime->loop, &poller, runtime);
     ain_loop_unwatch(runtime->wake_watch);
@@ -168,5 +201,6 @@ void ain_runtime_free(AinRuntime *runtime) {
   g_free((char *)runtime->config.python);
   g_free((char *)runtime->config.libpython);
   g_free((char *)runtime->config.read_paths);
+  g_free((char *)runtime->config.sandbox_off);
   g_free(runtime);
 }

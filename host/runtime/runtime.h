@@ -26,6 +26,11 @@ typedef struct {
   gboolean sandbox;         /* shut workers in before they see the model */
   const char *read_paths;   /* folders they may read besides their own, separated by ':', or NULL */
   guint64 shared_memory;    /* bytes of all slots and of all large requests and results together */
+  const char *sandbox_off;  /* names of models that are not, separated by ',', or NULL */
+  /* An owned text that changes with the Python environment: then the next worker comes from a new prototype,
+   * and the old one stays until its workers have gone. NULL: it is not watched. */
+  char *(*environment)(gpointer data);
+  gpointer environment_data;
 } AinRuntimeConfig;
 
 typedef enum { AIN_RUNTIME_STARTING, AIN_RUNTIME_READY, AIN_RUNTIME_FAILED } AinRuntimeState;
@@ -74,7 +79,7 @@ pid_t ain_template_pid(const AinTemplate *template); /* 0: none runs */
 
 typedef struct {
   /* The model is loaded; findings is the proof's text
-   * ("dtype=float32 batch=32"), "" without a proof. Borrowed. At most once. */
+   * ("dtype=float32 batch=32 threads=1"), "" without a proof. Borrowed. At most once. */
   void (*loaded)(AinWorker *worker, const char *findings, gpointer data);
   /* The worker could not load or has died; its unfinished jobs were completed with the same error before.
    * Exactly once unless freed first; nothing else follows, and the owner calls ain_worker_free(). Errors:

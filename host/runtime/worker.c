@@ -177,10 +177,11 @@ static void misbehaved(AinWorker *worker, const char *what) {
                                "the worker of model [%s] broke its protocol: %s", worker->spec.name, what));
 }
 
-static const char *hint_of_signal(int number) {
+static const char *hint_of_signal(int number, gboolean ran_out) {
   switch (number) {
   case SIGKILL:
-    return "; it was killed from outside, or by the kernel because memory ran out";
+    return ran_out ? "; the kernel killed it because memory ran out"
+                   : "; it was killed from outside, or by the kernel because memory ran out";
   case SIGSEGV:
   case SIGBUS:
     return "; the model or a library it uses accessed memory it must not";
@@ -196,8 +197,9 @@ static void ended_by_itself(AinWorker *worker, int status) {
   g_string_printf(text, "the process that ran model [%s] ended ", worker->spec.name);
   if (WIFSIGNALED(status)) {
     worker->end_signal = WTERMSIG(status);
+    gboolean ran_out = worker->end_signal == SIGKILL && ain_runtime_memory_ran_out(worker->runtime);
     g_string_append_printf(text, "by signal %d (%s)%s", worker->end_signal, g_strsignal(worker->end_signal),
-                           hint_of_signal(worker->end_signal));
+                           hint_of_signal(worker->end_signal, ran_out));
   } else {
     g_string_append_printf(text, "with exit code %d", WEXITSTATUS(status));
   }
@@ -262,6 +264,19 @@ static void append_read_paths(GString *text, const char *paths) {
   g_string_append_c(text, ']');
 }
 
+/* Whether the operator, not the model's author, has let this model out. */
+static gboolean is_let_out(const AinWorker *worker) {
+  const char *listed = worker->runtime->config.sandbox_off;
+  g_auto(GStrv) names = g_strsplit(listed != NULL ? listed : "", ",", -1);
+  for (char **name = names; *name != NULL; name++) {
+    if (g_str_equal(g_strstrip(*name), worker->spec.name)) {
+      g_message("model %s runs without the sandbox (ain_worker_sandbox_off_models)", worker->spec.name);
+      return TRUE;
+    }
+  }
+  return FALSE;
+}
+
 static char *load_text(const AinWorker *worker) {
   const AinWorkerSpec *spec = &worker->spec;
   GString *text = g_string_new("{\"name\": ");
@@ -278,7 +293,7 @@ static char *load_text(const AinWorker *worker) {
       ain_dtype_name(spec->dtype), spec->input_shape[0], spec->input_shape[1], spec->output_shape[0],
       spec->output_shape[1], spec->prove ? "true" : "false", spec->is_template != NULL ? "true" : "false",
       spec->memory_bytes, spec->threads, spec->official_numbers ? "true" : "false",
-      worker->runtime->config.sandbox ? "true" : "false");
+      worker->runtime->config.sandbox && !is_let_out(worker) ? "true" : "false");
   g_string_append(text, ", \"device\": ");
   ain_text_append_json(text, spec->device, strlen(spec->device));
   append_read_paths(text, worker->runtime->config.read_paths);
@@ -531,7 +546,8 @@ static gboolean spawn(AinWorker *worker, GError **error) {
 static gboolean fork_from_prototype(AinWorker *worker, GError **error) {
   g_auto(AinProcessFds) fds = AIN_PROCESS_FDS_INIT;
   return create_channel(worker, &fds, error)
-         && ain_prototype_fork(worker->runtime->prototype, worker, worker->runtime->next_id++, &fds, error);
+         && ain_prototype_fork(ain_runtime_prototype(worker->runtime), worker, worker->runtime->next_id++,
+                               &fds, error);
 }
 
 static gboolean fork_from_template(AinWorker *worker, GError **error) {
@@ -624,6 +640,7 @@ AinWorker *ain_worker_start(AinRuntime *runtime, const AinWorkerSpec *spec, cons
   worker->pidfd = worker->control = worker->wake_fd = -1;
   worker->retired = g_ptr_array_new_with_free_func(free_memory);
   worker->timer = ain_loop_timer(runtime->loop, ain_loop_now() + LOAD_TIMEOUT_US, load_overdue, worker);
+  (void)ain_runtime_memory_ran_out(runtime); /* what is counted from now on is this one's, perhaps */
   start_when_room(worker);
   return worker;
 }
@@ -636,9 +653,7 @@ void ain_worker_free(AinWorker *worker) {
   ain_loop_timer_stop(worker->timer);
   ain_budget_forget(worker->ticket);
   kill_process(worker);
-  if (worker->runtime->prototype != NULL) {
-    ain_prototype_forget(worker->runtime->prototype, worker);
-  }
+  ain_runtime_forget(worker->runtime, worker);
   if (worker->spec.template != NULL) {
     ain_template_forget(worker->spec.template, worker);
   }

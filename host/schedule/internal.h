@@ -14,8 +14,10 @@ struct AinLane {
   GPtrArray *pins;       /* devices (owned texts) that LOAD MODEL asked for: kept loaded */
   GPtrArray *waiters;    /* of LOAD and UNLOAD */
   GPtrArray *abandoned;  /* AinTask in flight whose callers have gone: a re-sent request takes over */
-  GPtrArray *finished;   /* results of such tasks, kept for the same time */
+  GPtrArray *retried;    /* AinTask taken over from a caller that had given up, but is still connected */
+  GPtrArray *finished;   /* results of such tasks, kept for a while */
   AinLoopTimer *orphans;
+  gint64 orphans_at; /* when it is due */
   AinLoopTimer *retry;
   AinLoopTimer *delay;     /* requests wait for company (max_batch_delay) */
   AinBudgetTicket *thirst; /* the first request waits for shared memory */
@@ -24,7 +26,14 @@ struct AinLane {
   gint64 load_again; /* no earlier than this after load_error */
   gboolean copy_input;
   gboolean closed;
+  AinLoopTimer *drain; /* closed, but what it has is still served */
+  GError *drain_reason;
 };
+
+/* Nothing is to be begun any more. */
+static inline gboolean ain_lane_is_over(const AinLane *lane) {
+  return lane->closed && lane->drain == NULL;
+}
 
 /* --- lane.c, for runners --- */
 void ain_lane_dispatch(AinLane *lane);              /* may free the lane: touch nothing of it afterwards */
@@ -33,7 +42,8 @@ void ain_lane_fail(AinLane *lane, AinTask *task, const GError *error);
 void ain_lane_enqueue(AinLane *lane, AinTask *task, gboolean at_head);
 void ain_lane_dequeue(AinLane *lane, AinTask *task);
 guint ain_lane_batch_limit(const AinLane *lane);
-/* The caller had gone when the result came: kept for a moment, in case the request is sent again. */
+/* The caller had gone, or may have given up, when the result came: kept for a moment, in case the request is
+ * sent again. */
 void ain_lane_keep_result(AinLane *lane, AinTask *task, const AinJobResult *result, const guint8 *data);
 void ain_lane_runner_ready(AinLane *lane, AinRunner *runner);
 gboolean ain_lane_is_pinned(const AinLane *lane, const char *device); /* LOAD MODEL asked for it there */
@@ -64,6 +74,9 @@ gboolean ain_runner_is_dispensable(const AinRunner *runner);
 /* Takes what fits from the head of the lane's queue, which must not be empty. */
 void ain_runner_start_job(AinRunner *runner);
 void ain_runner_end(AinRunner *runner, const GError *error);
+/* A task of its jobs that `matches`, or NULL. */
+AinTask *ain_runner_find_task(const AinRunner *runner, gboolean (*matches)(AinTask *task, gpointer data),
+                              gpointer data);
 /* Ends the worker when the job it computes has had no caller for the time of the grace; *next becomes the
  * time to look again, when that is earlier. */
 void ain_runner_end_orphan(AinRunner *runner, gint64 now, gint64 *next);

@@ -33,6 +33,7 @@ static void ensure_runners(AinLane *lane);
 void ain_lane_settle(AinLane *lane, AinTask *task) {
   if (task->answered && task->in_flight == 0 && !task->queued) {
     g_ptr_array_remove_fast(lane->abandoned, task);
+    g_ptr_array_remove_fast(lane->retried, task);
     lane->context->pending--;
     ain_task_free(task);
   }
@@ -165,6 +166,36 @@ void ain_lane_load(AinLane *lane, const char *device, AinSchedulerDone done, gpo
   }
   add_waiter(lane, device, FALSE, done, data);
   ensure_runners(lane);
+}
+
+void ain_lane_warm(AinLane *lane, const char *device, AinSchedulerDone done, gpointer data) {
+  if (count_runners(lane, device, TRUE) > 0) {
+    done(NULL, data);
+    return;
+  }
+  add_waiter(lane, device, FALSE, done, data);
+  if (count_runners(lane, device, FALSE) == 0) {
+    g_ptr_array_add(lane->runners, ain_runner_new(lane, device));
+  }
+}
+
+char **ain_lane_devices(const AinLane *lane, gboolean pinned) {
+  GPtrArray *names = g_ptr_array_new();
+  for (guint i = 0; pinned && i < lane->pins->len; i++) {
+    g_ptr_array_add(names, g_strdup(g_ptr_array_index(lane->pins, i)));
+  }
+  for (guint i = 0; !pinned && i < lane->runners->len; i++) {
+    const AinRunner *runner = g_ptr_array_index(lane->runners, i);
+    if (runner->ready && !g_ptr_array_find_with_equal_func(names, runner->device, g_str_equal, NULL)) {
+      g_ptr_array_add(names, g_strdup(runner->device));
+    }
+  }
+  g_ptr_array_add(names, NULL);
+  return (char **)g_ptr_array_free(names, FALSE);
+}
+
+const AinModel *ain_lane_model(const AinLane *lane) {
+  return lane->model;
 }
 
 void ain_lane_unload(AinLane *lane, const char *device, AinSchedulerDone done, gpointer data) {
@@ -305,7 +336,8 @@ static void count_end(AinLane *lane, const char *device, gboolean was_ready, con
 }
 
 void ain_lane_runner_ended(AinLane *lane, AinRunner *runner, gboolean was_ready, const GError *error) {
-  gboolean wanted = runner->leaving || lane->closed; /* by us */
+  /* By us; or the files of a dropped model went while it was being loaded. */
+  gboolean wanted = runner->leaving || ain_lane_is_over(lane) || (lane->closed && !was_ready);
   runner->leaving = TRUE; /* until its last job, one that is being filled, has come back */
   if (!wanted) {
     count_end(lane, runner->device, was_ready, error);
@@ -395,19 +427,60 @@ static gboolean waits_for_room(AinLane *lane, const AinRunner *runner) {
   return TRUE;
 }
 
-void ain_lane_dispatch(AinLane *lane) {
-  sweep(lane);
-  if (lane->closed) {
-    if (lane->runners->len == 0) {
-      lane_free(lane);
-    }
-    return;
-  }
+static void start_jobs(AinLane *lane) {
   AinRunner *runner = NULL;
   while (!g_queue_is_empty(&lane->queue) && !waits_for_company(lane) && (runner = pick_runner(lane)) != NULL
          && !waits_for_room(lane, runner)) {
     ain_runner_start_job(runner);
   }
+}
+
+/* --- the end of a closed lane --- */
+
+static void end_drain(AinLane *lane) {
+  g_autoptr(GError) reason = g_steal_pointer(&lane->drain_reason);
+  ain_loop_timer_stop(g_steal_pointer(&lane->drain));
+  fail_queue(lane, reason);
+  for (guint i = 0; i < lane->runners->len; i++) {
+    ((AinRunner *)g_ptr_array_index(lane->runners, i))->leaving = TRUE;
+  }
+}
+
+static void drain_over(gpointer data) {
+  AinLane *lane = data;
+  lane->drain = NULL;
+  end_drain(lane);
+  ain_lane_dispatch(lane);
+}
+
+static guint count_serving(const AinLane *lane) {
+  guint count = 0;
+  for (guint i = 0; i < lane->runners->len; i++) {
+    count += !((const AinRunner *)g_ptr_array_index(lane->runners, i))->leaving;
+  }
+  return count;
+}
+
+static void dispatch_closed(AinLane *lane) {
+  if (lane->drain != NULL) {
+    start_jobs(lane);
+    if (g_queue_is_empty(&lane->queue) || count_serving(lane) == 0) {
+      end_drain(lane);
+      sweep(lane);
+    }
+  }
+  if (lane->runners->len == 0) {
+    lane_free(lane);
+  }
+}
+
+void ain_lane_dispatch(AinLane *lane) {
+  sweep(lane);
+  if (lane->closed) {
+    dispatch_closed(lane);
+    return;
+  }
+  start_jobs(lane);
   if (lane->pins->len > 0 || !g_queue_is_empty(&lane->queue)) {
     ensure_runners(lane);
   }
@@ -415,12 +488,20 @@ void ain_lane_dispatch(AinLane *lane) {
 
 /* --- callers that go away --- */
 
-/* DataNodes of 2.0.6 and later send a call that timed out again, on a new connection. */
+/* DataNodes of 2.0.6 and later send a call that timed out again, on a new connection. Those of 2.0.8 and
+ * later do not close the old one: that the client gave up is seen only by the second call. None is configured
+ * to be so impatient as to give up before RESENT_AFTER_US; what it sends again comes within RESEND_GAP_US. */
+#define RESENT_AFTER_US (G_GINT64_CONSTANT(5) * G_USEC_PER_SEC)
+#define RESEND_GAP_US G_USEC_PER_SEC
+/* Tries of one request that share a run; a client that goes on asking gets a run of its own. */
+#define TRIES_MAX 16U
+
 typedef struct {
   AinCall *call; /* holds the request to compare with */
   AinJobResult result;
   guint8 *data;
   gint64 until;
+  gboolean abandoned; /* the caller had gone; else it was sent the answer, but may have given up before */
 } Finished;
 
 static void finished_free(gpointer data) {
@@ -431,10 +512,33 @@ static void finished_free(gpointer data) {
 }
 
 static void check_orphans(gpointer data);
+static void task_abandoned(AinCall *call, gpointer data);
 
 static void watch_orphans(AinLane *lane, gint64 next) {
-  if (lane->orphans == NULL) {
+  if (lane->orphans == NULL || next < lane->orphans_at) {
+    ain_loop_timer_stop(lane->orphans);
+    lane->orphans_at = next;
     lane->orphans = ain_loop_timer(lane->context->loop, next, check_orphans, lane);
+  }
+}
+
+/* A client that asked again and again, each time after the same while, and then does so no more, has gone,
+ * whatever connections it left open. */
+static void find_gone(AinLane *lane, gint64 now, gint64 *next) {
+  for (guint i = lane->retried->len; i > 0; i--) {
+    AinTask *task = g_ptr_array_index(lane->retried, i - 1);
+    gint64 asks_again = ain_call_arrival(task->call) + task->patience;
+    gint64 until = asks_again + lane->context->config.orphan_grace_us;
+    if (until > now) {
+      *next = MIN(*next, until);
+    } else if (!task->abandoned && !task->answered) {
+      gboolean in_flight = task->in_flight > 0;
+      ain_call_on_abandon(task->call, NULL, NULL);
+      task_abandoned(task->call, task); /* frees it unless it is in flight */
+      if (in_flight) {
+        task->abandoned_at = asks_again;
+      }
+    }
   }
 }
 
@@ -443,6 +547,7 @@ static void check_orphans(gpointer data) {
   gint64 now = ain_loop_now();
   gint64 next = G_MAXINT64;
   lane->orphans = NULL;
+  find_gone(lane, now, &next);
   for (guint i = 0; i < lane->runners->len; i++) {
     ain_runner_end_orphan(g_ptr_array_index(lane->runners, i), now, &next);
   }
@@ -459,15 +564,23 @@ static void check_orphans(gpointer data) {
   }
 }
 
+/* So long ago that its client may have given up by now. */
+static gboolean is_old(const AinTask *task, gint64 now) {
+  return now - ain_call_arrival(task->call) >= RESENT_AFTER_US && ain_call_family(task->call) >= AIN_FAMILY_F;
+}
+
 void ain_lane_keep_result(AinLane *lane, AinTask *task, const AinJobResult *result, const guint8 *data) {
-  if (lane->finished->len >= FINISHED_MAX) {
+  gint64 now = ain_loop_now();
+  gboolean wanted = task->n_samples == 1 && (task->abandoned || is_old(task, now));
+  if (!wanted || lane->finished->len >= FINISHED_MAX) {
     return;
   }
   Finished *finished = g_new0(Finished, 1);
   finished->call = ain_call_ref(task->call);
   finished->result = *result;
   finished->data = g_memdup2(data, (gsize)result->rows * result->columns * ain_dtype_size(result->dtype));
-  finished->until = ain_loop_now() + lane->context->config.orphan_grace_us;
+  finished->until = now + (task->abandoned ? lane->context->config.orphan_grace_us : RESEND_GAP_US);
+  finished->abandoned = task->abandoned;
   g_ptr_array_add(lane->finished, finished);
   watch_orphans(lane, finished->until);
 }
@@ -488,25 +601,75 @@ static void task_abandoned(AinCall *call, gpointer data) {
   }
 }
 
+static gboolean matches_abandoned(AinTask *earlier, const AinTask *task) {
+  return !earlier->answered
+         && ain_task_is_resent(ain_call_request(earlier->call), ain_call_request(task->call));
+}
+
+/* The client of the earlier one has not closed its connection, but is not heard of there any more. */
+static gboolean matches_given_up(AinTask *earlier, gpointer data) {
+  const AinTask *task = data;
+  return !earlier->abandoned && is_old(earlier, ain_call_arrival(task->call))
+         && (earlier->earlier == NULL || earlier->earlier->len < TRIES_MAX)
+         && ain_call_may_repeat(task->call, earlier->call) && matches_abandoned(earlier, task);
+}
+
+static AinTask *find_given_up(const AinLane *lane, AinTask *task) {
+  AinTask *found = NULL;
+  for (guint i = 0; i < lane->runners->len && found == NULL; i++) {
+    found = ain_runner_find_task(g_ptr_array_index(lane->runners, i), matches_given_up, task);
+  }
+  for (GList *link = lane->queue.head; link != NULL && found == NULL; link = link->next) {
+    const AinTask *one = link->data;
+    if (ain_call_arrival(task->call) - ain_call_arrival(one->source != NULL ? one->source : one->call)
+        < RESENT_AFTER_US) {
+      break; /* the others came later */
+    }
+    found = matches_given_up(link->data, task) ? link->data : NULL;
+  }
+  return found;
+}
+
+static void note_patience(AinLane *lane, AinTask *earlier, const AinTask *again) {
+  gint64 now = ain_call_arrival(again->call);
+  if (earlier->patience == 0) {
+    g_ptr_array_add(lane->retried, earlier);
+  }
+  earlier->patience = now - ain_call_arrival(earlier->call);
+}
+
 static gboolean take_over_running(AinLane *lane, AinTask *task) {
-  for (guint i = 0; i < lane->abandoned->len; i++) {
-    AinTask *earlier = g_ptr_array_index(lane->abandoned, i);
-    if (!earlier->answered
-        && ain_task_is_resent(ain_call_request(earlier->call), ain_call_request(task->call))) {
-      g_ptr_array_remove_index_fast(lane->abandoned, i);
-      ain_task_take_over(earlier, task);
-      ain_call_on_abandon(earlier->call, task_abandoned, earlier);
-      lane->context->pending--;
-      return TRUE;
+  AinTask *earlier = NULL;
+  for (guint i = 0; i < lane->abandoned->len && earlier == NULL; i++) {
+    AinTask *one = g_ptr_array_index(lane->abandoned, i);
+    earlier = matches_abandoned(one, task) ? one : NULL;
+  }
+  if (earlier == NULL && ain_call_is_first(task->call)) {
+    earlier = find_given_up(lane, task);
+    if (earlier != NULL) {
+      note_patience(lane, earlier, task);
     }
   }
-  return FALSE;
+  if (earlier == NULL) {
+    return FALSE;
+  }
+  g_ptr_array_remove_fast(lane->abandoned, earlier);
+  ain_call_on_abandon(earlier->call, NULL, NULL);
+  ain_task_take_over(earlier, task);
+  ain_call_on_abandon(earlier->call, task_abandoned, earlier);
+  if (earlier->patience > 0) {
+    watch_orphans(lane, ain_call_arrival(earlier->call) + earlier->patience
+                            + lane->context->config.orphan_grace_us);
+  }
+  lane->context->pending--;
+  return TRUE;
 }
 
 static gboolean answer_from_finished(AinLane *lane, AinTask *task) {
   for (guint i = 0; i < lane->finished->len; i++) {
     const Finished *finished = g_ptr_array_index(lane->finished, i);
-    if (task->n_samples == 1
+    if (task->n_samples == 1 && finished->until > ain_loop_now()
+        && (finished->abandoned || ain_call_is_first(task->call))
         && ain_task_is_resent(ain_call_request(finished->call), ain_call_request(task->call))) {
       lane->context->totals.requests += ain_task_take_results(task, 0, 1, &finished->result, finished->data);
       g_ptr_array_remove_index_fast(lane->finished, i);
@@ -528,6 +691,7 @@ AinLane *ain_lane_new(AinLaneContext *context, AinModel *model) {
   lane->pins = g_ptr_array_new_with_free_func(g_free);
   lane->waiters = g_ptr_array_new();
   lane->abandoned = g_ptr_array_new();
+  lane->retried = g_ptr_array_new();
   lane->finished = g_ptr_array_new_with_free_func(finished_free);
   g_ptr_array_add(context->lanes, lane);
   return lane;
@@ -539,11 +703,14 @@ static void lane_free(AinLane *lane) {
   ain_loop_timer_stop(lane->retry);
   ain_loop_timer_stop(lane->delay);
   ain_budget_forget(lane->thirst);
+  ain_loop_timer_stop(lane->drain);
+  g_clear_error(&lane->drain_reason);
   g_clear_error(&lane->load_error);
   g_ptr_array_unref(lane->runners);
   g_ptr_array_unref(lane->pins);
   g_ptr_array_unref(lane->waiters);
   g_ptr_array_unref(lane->abandoned);
+  g_ptr_array_unref(lane->retried);
   g_ptr_array_unref(lane->finished);
   ain_model_unref(lane->model);
   g_ptr_array_remove_fast(context->lanes, lane);
@@ -555,15 +722,19 @@ static void lane_free(AinLane *lane) {
 
 void ain_lane_close(AinLane *lane, gboolean now, const GError *reason) {
   lane->closed = TRUE;
-  fail_queue(lane, reason);
+  g_clear_error(&lane->drain_reason);
+  lane->drain_reason = g_error_copy(reason);
   tell_waiters(lane, NULL, FALSE, reason);
   tell_waiters(lane, NULL, TRUE, NULL);
-  for (guint i = 0; i < lane->runners->len; i++) {
-    AinRunner *runner = g_ptr_array_index(lane->runners, i);
-    runner->leaving = TRUE;
-    if (now) {
-      ain_runner_end(runner, reason);
-    }
+  ain_loop_timer_stop(g_steal_pointer(&lane->drain));
+  if (now) {
+    end_drain(lane);
+  } else {
+    gint64 until = ain_loop_now() + lane->context->config.drain_us;
+    lane->drain = ain_loop_timer(lane->context->loop, until, drain_over, lane);
+  }
+  for (guint i = 0; now && i < lane->runners->len; i++) {
+    ain_runner_end(g_ptr_array_index(lane->runners, i), reason);
   }
   ain_lane_dispatch(lane);
 }

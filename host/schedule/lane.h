@@ -25,8 +25,8 @@ typedef struct AinLane AinLane;
 
 /* context is borrowed and outlives the lane. */
 AinLane *ain_lane_new(AinLaneContext *context, AinModel *model);
-/* Answers what waits with `reason`, lets the running jobs end (or, when `now`, ends them with it), then ends
- * the workers and frees itself. */
+/* Takes no more requests; serves those it has, ends the workers and frees itself. What is not served within
+ * the time of the configuration, or, when `now`, at once, is answered with `reason`. */
 void ain_lane_close(AinLane *lane, gboolean now, const GError *reason);
 /* Takes the task; answers BUSY at once when the queue is full. */
 void ain_lane_add(AinLane *lane, AinTask *task);
@@ -34,6 +34,11 @@ void ain_lane_add(AinLane *lane, AinTask *task);
 /* As ain_scheduler_load() and ain_scheduler_unload(), for one device. */
 void ain_lane_load(AinLane *lane, const char *device, AinSchedulerDone done, gpointer data);
 void ain_lane_unload(AinLane *lane, const char *device, AinSchedulerDone done, gpointer data);
+/* As ain_lane_load(), but the model is not kept there for ever. */
+void ain_lane_warm(AinLane *lane, const char *device, AinSchedulerDone done, gpointer data);
+/* Devices where it is loaded; when `pinned`, those that LOAD MODEL named. Owned, NULL-terminated. */
+char **ain_lane_devices(const AinLane *lane, gboolean pinned);
+const AinModel *ain_lane_model(const AinLane *lane);
 /* Loaded workers on the device. */
 guint ain_lane_loaded(const AinLane *lane, const char *device);
 /* Why the model is not served any more after it crashed again and again, or NULL. Borrowed. */

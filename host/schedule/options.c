@@ -26,6 +26,17 @@ static gboolean is_ours(AinSlice key) {
   return names_one(key, names);
 }
 
+gboolean ain_options_accelerate(const AinRequest *request) {
+  static const char *const names[] = { "acceleration", NULL };
+  static const char *const yes[] = { "true", NULL };
+  for (guint i = 0; i < request->n_options; i++) {
+    if (names_one(request->options[i].key, names)) {
+      return names_one(request->options[i].value, yes);
+    }
+  }
+  return FALSE;
+}
+
 static gboolean is_length(AinSlice key) {
   static const char *const names[] = { "predict_length", "output_length", "outputLength", NULL };
   return names_one(key, names);

@@ -11,6 +11,11 @@
  * Errors: INVALID. */
 gboolean ain_options_nulls(const AinRequest *request, AinNullPolicy *policy, GError **error);
 
+/* Whether the request to a user's model says acceleration=true. */
+gboolean ain_options_accelerate(const AinRequest *request);
+/* What the worker gets then: any text means it. */
+#define AIN_OPTIONS_ACCELERATE "{\"acceleration\": \"true\"}"
+
 /* *length: rows asked for, 0 when the request says none. *text: owned JSON object of texts, with the caller's
  * family as "ainode_family". Errors: INVALID (a length out of range, in the words of the official node),
  * TOO_LARGE. */

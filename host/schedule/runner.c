@@ -75,7 +75,7 @@ static void job_requeue(Job *job) {
 /* One request that the model cannot stand must not fail those that happened to wait beside it. */
 static gboolean take_apart(Job *job, const GError *error) {
   if (!g_error_matches(error, AIN_ERROR, AIN_ERROR_MODEL_FAILED) || job->pieces->len < 2
-      || job->runner->lane->closed) {
+      || ain_lane_is_over(job->runner->lane)) {
     return FALSE;
   }
   for (guint i = 0; i < job->pieces->len; i++) {
@@ -98,9 +98,7 @@ static void take_piece(AinLane *lane, const Piece *piece, const AinJobResult *re
   if (piece->error != NULL || task->answered) {
     return;
   }
-  if (task->abandoned && task->n_samples == 1) {
-    ain_lane_keep_result(lane, task, result, data);
-  }
+  ain_lane_keep_result(lane, task, result, data);
   gboolean good = ain_task_take_results(task, piece->first, piece->count, result, data);
   lane->context->totals.requests += good && task->answered;
   lane->context->totals.failures += !good;
@@ -154,7 +152,7 @@ static void job_done(AinSlot *slot, const AinJobResult *result, const GError *er
     }
   } else if (ain_lane_failure(lane) != NULL) {
     job_fail(job, ain_lane_failure(lane)); /* the queue of a failed model is served no more */
-  } else if (g_error_matches(error, AIN_ERROR, AIN_ERROR_CANCELLED) && !lane->closed) {
+  } else if (g_error_matches(error, AIN_ERROR, AIN_ERROR_CANCELLED) && !ain_lane_is_over(lane)) {
     job_requeue(job);
   } else if (!take_apart(job, error)) {
     job_fail(job, error);
@@ -259,7 +257,7 @@ static void check_deadline(gpointer data) {
   if (runner->submitted == 0) {
     return;
   }
-  if (ain_loop_now() - runner->running_since < limit) {
+  if (limit == 0 || ain_loop_now() - runner->running_since < limit) {
     watch_deadline(runner);
     return;
   }
@@ -346,6 +344,20 @@ gboolean ain_runner_wants_job(AinRunner *runner) {
   }
   const Job *running = g_ptr_array_index(runner->jobs, 0);
   return g_queue_get_length(&runner->lane->queue) >= MIN(MAX(running->n_samples, runner->crowd / 32), limit);
+}
+
+AinTask *ain_runner_find_task(const AinRunner *runner, gboolean (*matches)(AinTask *task, gpointer data),
+                              gpointer data) {
+  for (guint i = 0; i < runner->jobs->len; i++) {
+    const Job *job = g_ptr_array_index(runner->jobs, i);
+    for (guint k = 0; k < job->pieces->len; k++) {
+      AinTask *task = g_array_index(job->pieces, Piece, k).task;
+      if (matches(task, data)) {
+        return task;
+      }
+    }
+  }
+  return NULL;
 }
 
 /* When the last of the job's callers went, or 0 while one is left. */

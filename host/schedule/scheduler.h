@@ -16,7 +16,7 @@
 typedef struct {
   guint queue_max_requests;    /* waiting requests of one model */
   guint64 queue_max_bytes;     /* their bytes */
-  gint64 inference_timeout_us; /* of the model's run; 0 = none */
+  gint64 inference_timeout_us; /* of the model's run; 0 = none; see ain_scheduler_limit_runs() */
   gint64 orphan_grace_us;      /* a run goes on so long after its callers have gone */
   gint64 worker_memory_bytes;  /* 0 = no limit */
   AinNullPolicy nulls;         /* where the request does not say */
@@ -26,11 +26,14 @@ typedef struct {
   guint replicas;              /* workers of one model on one device, at most */
   gint64 max_batch_delay_us;   /* requests wait so long for company; 0 = never */
   guint64 max_array_bytes;     /* decoded input of one request */
+  gint64 drain_us;             /* so long a dropped or replaced model serves the requests it has */
 } AinSchedulerConfig;
 
 typedef struct AinScheduler AinScheduler;
 
 AinScheduler *ain_scheduler_new(AinLoop *loop, AinRuntime *runtime, const AinSchedulerConfig *config);
+/* A new limit of one run, from the next one on; 0 = none. */
+void ain_scheduler_limit_runs(AinScheduler *scheduler, gint64 timeout_us);
 /* Ends everything: queued and running requests are answered CANCELLED, workers end; done runs on the loop
  * when the last one has gone (perhaps before this returns). Nothing may be asked of the scheduler afterwards
  * but free. */
@@ -54,7 +57,12 @@ guint ain_scheduler_loaded(AinScheduler *scheduler, AinModel *model, const char 
 /* Why the model is out of service after crashing again and again, or NULL. Borrowed. */
 const GError *ain_scheduler_failure(AinScheduler *scheduler, AinModel *model);
 
-/* The model is no longer served: queued requests are answered MODEL_NOT_FOUND, the one running may end. */
+/* Loads the model on the devices where one of its id is loaded, or was until a minute ago, before it takes
+ * the place of that. done, perhaps from within, when it is loaded there or cannot be. */
+void ain_scheduler_warm(AinScheduler *scheduler, AinModel *model, void (*done)(gpointer data), gpointer data);
+
+/* The model is no longer served: it gets no new requests; those it has are served within drain_us, or
+ * answered MODEL_NOT_FOUND. */
 void ain_scheduler_retire(AinScheduler *scheduler, AinModel *model);
 
 /* Proves models for the registry in workers of their own. */

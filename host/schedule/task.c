@@ -139,6 +139,9 @@ AinTask *ain_task_new(AinModel *model, AinCall *call, guint64 max_array_bytes, A
     ain_task_free(task);
     return NULL;
   }
+  if (!ain_model_is_flexible(model) && ain_options_accelerate(request)) {
+    task->options = g_strdup(AIN_OPTIONS_ACCELERATE);
+  }
   if (request->method == AIN_METHOD_FORECAST) {
     take_latest_rows(task);
   }
@@ -160,6 +163,7 @@ void ain_task_free(AinTask *task) {
   ain_model_unref(task->model);
   ain_call_unref(task->call);
   ain_call_unref(task->source);
+  g_clear_pointer(&task->earlier, g_ptr_array_unref);
   g_clear_pointer(&task->results, g_byte_array_unref);
   g_free(task->options);
   g_free(task);
@@ -197,13 +201,13 @@ gboolean ain_task_is_resent(const AinRequest *earlier, const AinRequest *later) 
 }
 
 void ain_task_take_over(AinTask *task, AinTask *again) {
-  g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the request was sent again");
-  ain_call_reply_error(task->call, error); /* nobody reads it; each call is answered once */
   if (task->source == NULL) {
-    task->source = task->call;
-  } else {
-    ain_call_unref(task->call);
+    task->source = ain_call_ref(task->call);
   }
+  if (task->earlier == NULL) {
+    task->earlier = g_ptr_array_new_with_free_func((GDestroyNotify)ain_call_unref);
+  }
+  g_ptr_array_add(task->earlier, task->call);
   task->call = g_steal_pointer(&again->call);
   task->abandoned = FALSE;
   ain_task_free(again);
@@ -311,7 +315,7 @@ static guint8 *uniform_types(const AinTask *task) {
   return types;
 }
 
-static gboolean send_blocks(const AinTask *task, const guint8 *data, const guint8 *types) {
+static gboolean send_blocks(const AinTask *task, AinCall *call, const guint8 *data, const guint8 *types) {
   const AinRequest *request = ain_call_request(task->call);
   guint32 rows = task->out_rows;
   Filling filling = {
@@ -329,7 +333,7 @@ static gboolean send_blocks(const AinTask *task, const guint8 *data, const guint
   if (size == 0) {
     g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_TOO_LARGE,
                                           "the result of model [%s] is too large to send", task->model->id);
-    ain_call_reply_error(task->call, error);
+    ain_call_reply_error(call, error);
     return FALSE;
   }
   gsize one = size;
@@ -337,21 +341,25 @@ static gboolean send_blocks(const AinTask *task, const guint8 *data, const guint
   for (guint32 i = 0; many != NULL && i < task->n_samples; i++) {
     many[i] = size;
   }
-  ain_call_reply_blocks(task->call, task->n_samples, many != NULL ? many : &one, fill_block, &filling);
+  ain_call_reply_blocks(call, task->n_samples, many != NULL ? many : &one, fill_block, &filling);
   return TRUE;
 }
 
 static gboolean answer(const AinTask *task, const guint8 *data) {
   const guint8 *declared = declared_types(task);
-  if (declared != NULL) {
-    return send_blocks(task, data, declared);
+  g_autofree guint8 *uniform = declared == NULL ? uniform_types(task) : NULL;
+  const guint8 *types = declared != NULL ? declared : uniform;
+  for (guint i = 0; task->earlier != NULL && i < task->earlier->len; i++) {
+    (void)send_blocks(task, g_ptr_array_index(task->earlier, i), data, types);
   }
-  g_autofree guint8 *types = uniform_types(task);
-  return send_blocks(task, data, types);
+  return send_blocks(task, task->call, data, types);
 }
 
 void ain_task_fail(AinTask *task, const GError *error) {
   task->answered = TRUE;
+  for (guint i = 0; task->earlier != NULL && i < task->earlier->len; i++) {
+    ain_call_reply_error(g_ptr_array_index(task->earlier, i), error);
+  }
   ain_call_reply_error(task->call, error);
 }
 

@@ -8,8 +8,9 @@
 #include <glib.h>
 
 typedef struct {
-  AinCall *call;   /* who gets the answer */
-  AinCall *source; /* whose frame the block lies in, when that caller went and another took over; else NULL */
+  AinCall *call;      /* who gets the answer */
+  AinCall *source;    /* whose frame the block lies in, when another took over from that caller; else NULL */
+  GPtrArray *earlier; /* callers that it was taken over from and that may still listen, or NULL */
   AinModel *model;
   AinTsBlock block;
   const guint *column_order; /* of the request the block came with, as long as the task lives; or NULL */
@@ -34,6 +35,7 @@ typedef struct {
   gboolean answered;
   gboolean abandoned;  /* its caller has gone */
   gint64 abandoned_at; /* then */
+  gint64 patience;     /* how long its client waits before it asks again; 0: it has not done so */
   gpointer lane;       /* the scheduler's */
 } AinTask;
 
@@ -51,7 +53,8 @@ gboolean ain_task_fits(const AinTask *task, const AinTask *other);
 /* Whether two requests ask for the same, byte for byte but for the sequence id: one re-sent after a time-out.
  */
 gboolean ain_task_is_resent(const AinRequest *earlier, const AinRequest *later);
-/* The caller of `again`, which is freed, takes over the answer of `task`, whose own caller has gone. */
+/* The caller of `again`, which is freed, takes over the answer of `task`. Should the caller before it still
+ * listen, it gets the answer, too. */
 void ain_task_take_over(AinTask *task, AinTask *again);
 
 /* Bytes it holds while it waits. */

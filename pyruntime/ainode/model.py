@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import re
+import sys
 import traceback
 from typing import Any, Callable, Optional
 
@@ -65,6 +66,7 @@ class Model:
     call: Handler
     session: Callable[[], contextlib.AbstractContextManager[Any]] = contextlib.nullcontext
     findings: str = ""  # of the proof, where loading was all there is to prove
+    set_threads: Optional[Callable[[int], Any]] = None  # of the framework, where it computes on the processors
 
 
 def as_batch(result: np.ndarray, batch: int) -> np.ndarray:
@@ -104,9 +106,8 @@ def describe(error: BaseException) -> str:
     if causes:
         text = causes[-1]
     text = " ".join(text.split())
-    if isinstance(error, PermissionError) or "Operation not permitted" in text:
-        from ainode import sandbox
-
+    sandbox = sys.modules.get("ainode.sandbox")  # not loaded: not entered
+    if sandbox is not None and sandbox.is_denial(error):
         text = f"{text} ({sandbox.HINT})"
     if len(text) > _ERROR_TEXT_MAX:
         text = text[:_ERROR_TEXT_MAX] + "..."

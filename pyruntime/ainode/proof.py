@@ -1,14 +1,18 @@
 """Proving a model at registration: does it run, with which element type, and can it take several samples at once?"""
 
+import time
 from typing import Callable, Optional
 
 import numpy as np
 
+from ainode import threads
 from ainode.model import DTYPES, Model, ModelError, Spec, describe
 
 #: Batch sizes that are tried against single calls. The largest one the host ever forms is the last.
 BATCHES = (2, 3, 32)
 _RTOL = 1e-4
+#: A model whose batches cannot be tried in this time, in seconds, runs every request alone.
+_BATCH_SECONDS = 15.0
 
 
 def _sample(spec: Spec, dtype: str, scale: float, seed: int) -> np.ndarray:
@@ -58,7 +62,12 @@ def can_batch(spec: Spec, model: Model, dtype: str) -> bool:
     Random input at three scales; an answer that depends on its neighbours, on its place or on earlier calls is found.
     """
     samples = [_sample(spec, dtype, (1.0, 100.0, 0.01)[i % 3], i) for i in range(max(BATCHES))]
+    runs = len(samples) + 2 * sum(BATCHES)
     try:
+        begun = time.perf_counter()
+        _run(model, samples[0])
+        if (time.perf_counter() - begun) * runs > _BATCH_SECONDS:
+            return False
         singles = [_run(model, sample)[0] for sample in samples]
         for size in BATCHES:
             for order in (list(range(size)), list(range(size - 1, -1, -1))):
@@ -77,10 +86,19 @@ def _close(together: np.ndarray, singles: np.ndarray) -> bool:
     return bool(np.allclose(together, singles, rtol=_RTOL, atol=1e-5 * scale, equal_nan=True))
 
 
+def choose_threads(spec: Spec, model: Model, dtype: str) -> int:
+    """How many threads of torch make single calls fastest; 1 where that is not clear, or no processor computes."""
+    if model.set_threads is None:
+        return 1
+    sample = _sample(spec, dtype, 1.0, 1)
+    return threads.choose(lambda: _run(model, sample), model.set_threads)
+
+
 def prove(spec: Spec, model: Model) -> str:
-    """Runs the proof; returns the findings as the text `dtype=NAME batch=N` that the host reads and stores."""
+    """Runs the proof; returns the findings as the text `dtype=NAME batch=N threads=N` for the host to store."""
     enter: Callable = model.session
     with enter():
         dtype = choose_dtype(spec, model)
         batch = can_batch(spec, model, dtype)
-    return f"dtype={dtype} batch={max(BATCHES) if batch else 1}"
+        count = choose_threads(spec, model, dtype)
+    return f"dtype={dtype} batch={max(BATCHES) if batch else 1} threads={count}"

@@ -19,8 +19,16 @@ _HOMES = ("HOME", "XDG_CACHE_HOME", "HF_HOME", "TORCHINDUCTOR_CACHE_DIR", "TMPDI
 
 HINT = (
     "the sandbox of the AINode forbids it: a model may read its own folder and the Python environment (more folders: "
-    "ain_worker_read_paths), and may not use the network or start programs (ain_worker_sandbox=off allows all)"
+    "ain_worker_read_paths), and may not use the network or start programs (the operator can let it out: "
+    "ain_worker_sandbox_off_models)"
 )
+_DENIALS = ("Operation not permitted", "Permission denied")
+_entered = False
+
+
+def is_denial(error: BaseException) -> bool:
+    """Whether the error looks like something that the sandbox of this process forbade."""
+    return _entered and (isinstance(error, PermissionError) or any(words in str(error) for words in _DENIALS))
 
 
 def private_folder() -> str:
@@ -45,4 +53,6 @@ def enter(model_directory: str, read_paths: list[str], template: bool = False) -
     readable = {*_SYSTEM, sys.prefix, sys.base_prefix, sys.exec_prefix, model_directory, *read_paths}
     readable.update(path for path in sys.path if path and os.path.exists(path))
     readable.update(os.path.realpath(path) for path in list(readable))
+    global _entered
+    _entered = True
     return _ainode.enter_sandbox(sorted(readable), [private, *_DEVICES], template)

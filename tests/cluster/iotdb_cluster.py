@@ -476,16 +476,18 @@ class Cluster:
 
     # SQL. A session per call: nothing has to be kept or closed, and a call costs some milliseconds only.
 
-    def query(self, statement: str, *, table: bool = False, database: str | None = None) -> Rows:
-        """Runs a statement that returns rows (in the table dialect when `table`)."""
-        return self.query_typed(statement, table=table, database=database)[0]
+    def query(
+        self, statement: str, *, table: bool = False, database: str | None = None, timeout_s: float = 0
+    ) -> Rows:
+        """Runs a statement that returns rows (in the table dialect when `table`); 0: the cluster's own time limit."""
+        return self.query_typed(statement, table=table, database=database, timeout_s=timeout_s)[0]
 
     def query_typed(
-        self, statement: str, *, table: bool = False, database: str | None = None
+        self, statement: str, *, table: bool = False, database: str | None = None, timeout_s: float = 0
     ) -> tuple[Rows, list[str]]:
         """As query(); beside the rows the names of the columns' types, as the server declares them."""
         with self._session(table, database) as session, _sql_errors():
-            data = session.execute_query_statement(statement)
+            data = session.execute_query_statement(statement, timeout=int(timeout_s * 1000))
             try:
                 types = [getattr(kind, "name", str(kind)) for kind in data.get_column_types()]
                 frame = data.todf()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import resource
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +26,7 @@ LIMITS = {
     "AIN_WORKER_MEMORY_BYTES": str(3 << 30),
 }
 _numbers = itertools.count(1)
+_PACKAGES = "import sysconfig; print(sysconfig.get_path('purelib'))"
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -84,8 +86,9 @@ def start_node(
     """start_node(AIN_KEY="value", ...) makes and starts a node of the test's own; stopped and checked afterwards."""
     nodes: list[Node] = []
 
-    def start(descriptors: int | None = None, **settings: str) -> Node:
-        made = new_node(tmp_path / str(len(nodes)), build_dir, model_python, bindings, services, **settings)
+    def start(descriptors: int | None = None, python: str | None = None, **settings: str) -> Node:
+        python = python or model_python
+        made = new_node(tmp_path / str(len(nodes)), build_dir, python, bindings, services, **settings)
         nodes.append(made)
         return made.start(descriptors=descriptors)
 
@@ -127,3 +130,17 @@ def make(node: Node, models: Path) -> Iterator[Make]:
                 caller.drop(name)
             except Refused as refused:
                 assert "there is no model" in refused.message, refused
+
+
+@pytest.fixture
+def environment(model_python: str, tmp_path: Path) -> tuple[str, Path]:
+    """A venv of the test's own that sees the packages of the interpreter under test: its python and site-packages."""
+    venv = tmp_path / "an environment"
+    subprocess.run([model_python, "-m", "venv", "--system-site-packages", "--without-pip", str(venv)], check=True)
+    python = str(venv / "bin" / "python")
+    packages, ours = (
+        subprocess.run([name, "-c", _PACKAGES], check=True, capture_output=True, text=True).stdout.strip()
+        for name in (model_python, python)
+    )
+    (Path(ours) / "beside.pth").write_text(packages + "\n")
+    return python, Path(ours)

@@ -179,7 +179,7 @@ def test_queue_bound_in_bytes(start_node: Start, models: Path) -> None:
 
 
 def test_drop_while_it_runs(node: Node, make: Make) -> None:
-    """The running request ends well or with a sentence; those that wait are told; the files go."""
+    """The running request and those that wait are answered; new ones are told; the files go."""
     model = make("works")
     with node.call() as caller, node.call() as waiting, node.call() as other:
         workload = Workload(caller, model)
@@ -193,15 +193,32 @@ def test_drop_while_it_runs(node: Node, make: Make) -> None:
         assert time.monotonic() - since < 1.5, "the drop waited for the request"
         with pytest.raises(Refused, match="there is no model"):
             other.infer(model, series())
-        outcomes = set()
         for _ in range(6):
-            try:
-                outcomes.add(waiting.answer()[0].shape)
-            except Refused as refused:
-                outcomes.add(refused.message)
-        assert f"model [{model}] was dropped" in outcomes, outcomes
+            assert np.array_equal(waiting.answer()[0], series())
         assert caller.answer()[0].shape == (96, 2)
         wait_until(lambda: not (node.home / "data/ainode/models" / model).exists(), 5, "the files are gone")
+
+
+def test_drop_gives_waiting_requests_a_bounded_time(start_node: Start, models: Path) -> None:
+    """ain_drain_ms after the drop those that still wait are told, and the run that went on all the while may end."""
+    node = start_node(AIN_DRAIN_MS="1000")
+    with node.call() as caller, node.call() as waiting, node.call() as other:
+        caller.register("works", (models / "works").as_uri())
+        workload = Workload(caller, "works")
+        caller.ask("works", workload.block(3))
+        time.sleep(0.2)
+        for _ in range(3):
+            waiting.ask("works", series())
+        time.sleep(0.1)
+        other.drop("works")
+        told = []
+        for _ in range(3):
+            try:
+                waiting.answer()
+            except Refused as refused:
+                told.append(refused.message)
+        assert "model [works] was dropped" in told, told
+        assert caller.answer()[0].shape == (96, 2)
 
 
 def test_drop_and_register_while_clients_go_on(node: Node, make: Make, models: Path) -> None:

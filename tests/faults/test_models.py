@@ -182,7 +182,17 @@ def test_crash_loop_waits_longer_each_time_and_ends(start_node: Start, models: P
         refused = refusal(caller, "bad", series())
         for part in ("[bad]", "8 times", "signal 8", "LOAD MODEL", "new registration"):
             assert part in refused.message, refused
+        assert caller.states() == {"bad": "FAILED"}
         node.assert_running(started)
+        with node.call("H") as loader:
+            types = loader.types
+            loaded = loader.call("loadModel", types.TLoadModelReq(existingModelId="bad", deviceIdList=["cpu"]))
+            assert loaded.code == 200, loaded
+        assert caller.states() == {"bad": "ACTIVE"}
+        check_alive(caller, "bad")
+        for _ in range(8):
+            refusal(caller, "bad", harmful())
+        assert caller.states() == {"bad": "FAILED"}
         caller.drop("bad")
         caller.register("bad", (models / "divides_by_zero").as_uri())
         check_alive(caller, "bad")
@@ -218,3 +228,49 @@ def test_batch_companions_do_not_pay(node: Node, caller: Caller, make: Make, nam
                     caller.answer()
             else:
                 assert np.array_equal(caller.answer()[0], series(index))
+
+
+@pytest.mark.parametrize("name", ["lstm", "dlinear", "keeps_state", "writes_input"])
+def test_acceleration(start_node: Start, models: Path, name: str) -> None:
+    """acceleration=true in the query: the same answers, and one line in the log that says what came of it."""
+    node = start_node()
+    with node.call() as caller:
+        caller.register("plain", (models / name).as_uri())
+        caller.register("fast", (models / name).as_uri())
+        for seed in range(5):
+            values = series(seed) / 100
+            plain = caller.infer("plain", values)
+            fast = caller.infer("fast", values, inferenceAttributes={"acceleration": "true"})
+            assert np.allclose(fast, plain, rtol=1e-4, atol=1e-4)
+        wait_until(lambda: "acceleration=true" in node.log(), 5, "the log says so")
+    node.stop()
+    assert node.log().count("model fast: acceleration=true") == 1
+    assert "model plain: acceleration=true" not in node.log()
+
+
+def test_sandbox_and_the_models_let_out(start_node: Start, models: Path) -> None:
+    """A denial reaches the author with a hint; the operator can name models that may do all."""
+    node = start_node(AIN_WORKER_SANDBOX_OFF_MODELS=" trusted , other")
+    with node.call() as caller:
+        for name in ("trusted", "stranger"):
+            caller.register(name, (models / "reads_file").as_uri())
+            check_alive(caller, name)
+        assert np.all(caller.infer("trusted", harmful()) == ord("r"))  # of root
+        confined = "no Landlock" not in node.log()
+        if confined:
+            refused = refusal(caller, "stranger", harmful())
+            for part in ("/etc/passwd", "the sandbox of the AINode forbids it", "ain_worker_sandbox_off_models"):
+                assert part in refused.message, refused
+        else:
+            assert np.all(caller.infer("stranger", harmful()) == ord("r"))
+        assert "model trusted runs without the sandbox" in node.log()
+        assert "model stranger runs without the sandbox" not in node.log()
+
+
+def test_open_node_does_not_blame_the_sandbox(start_node: Start, models: Path) -> None:
+    """Without a sandbox, nothing is said to be forbidden by it."""
+    node = start_node(AIN_WORKER_SANDBOX="off")
+    with node.call() as caller:
+        caller.register("reader", (models / "reads_file").as_uri())
+        assert np.all(caller.infer("reader", harmful()) == ord("r"))
+        assert "sandbox" not in node.log().replace("AIN_WORKER_SANDBOX", "").replace("ain_worker_sandbox", "")

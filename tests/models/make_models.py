@@ -288,6 +288,23 @@ class Works(nn.Module):
         return x + big.sum() * 0.0
 
 
+class Wide(nn.Module):
+    """Enough work for each element that several threads share it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        big = torch.linspace(0.0, 1.0, 400000) * x.sum()
+        return x + torch.sin(big).mean()
+
+
+class ReadsFile(nn.Module):
+    """Answers the first byte of a file that is not its own when it sees a value above 1e6."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if float(x.max()) > 1e6:
+            x = x * 0.0 + torch.from_file("/etc/passwd", False, 1, dtype=torch.uint8).to(torch.float32)
+        return x + 0.0
+
+
 class EatsMemory(nn.Module):
     """Fills memory in steps of 64 MB, up to 16 GB."""
 
@@ -382,6 +399,10 @@ RECIPES: dict[str, Recipe] = {
     "never_returns": Recipe(NeverReturns),
     "sleeps": Recipe(Sleeps),
     "works": Recipe(Works),
+    "never_returns_one_column": Recipe(NeverReturns, (ROWS, 1), (ROWS, 1)),
+    "works_one_column": Recipe(Works, (ROWS, 1), (ROWS, 1)),
+    "wide": Recipe(Wide),
+    "reads_file": Recipe(ReadsFile),
     "eats_memory": Recipe(EatsMemory),
     "swells": Recipe(Swells),
     "heavy": Recipe(Heavy),

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from generated import Service, load_families
 from debian import Machine, base_system
+from generated import Service, load_families
 from standins.confignode import Bindings, load_bindings
 
 ROOT = Path(__file__).resolve().parents[2]

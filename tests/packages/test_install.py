@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from caller import Caller
-from generated import Service
 from debian import Machine
+from generated import Service
 from node import free_port
 from processes import wait_until
 from standins.confignode import Bindings, ConfigNode

@@ -1,4 +1,5 @@
-/* The checked-in properties file, its page in the manual and its man page are what the table generates. With --write: makes them so.
+/* The checked-in properties file, its page in the manual and its man page are what the table generates. With
+ * --write: makes them so.
  */
 #include "base/error.h"
 #include "config/load.h"
@@ -89,7 +90,8 @@ static int write_all(void) {
   g_autofree char *template = ain_config_properties_template();
   g_autofree char *manual = ain_config_markdown();
   g_autofree char *man_page = ain_config_man();
-  return write_file(TEMPLATE, template) && write_file(MANUAL, manual) && write_file(MAN_PAGE, man_page) ? 0 : 1;
+  return write_file(TEMPLATE, template) && write_file(MANUAL, manual) && write_file(MAN_PAGE, man_page) ? 0
+                                                                                                        : 1;
 }
 
 int main(int argc, char **argv) {

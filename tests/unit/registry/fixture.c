@@ -44,6 +44,7 @@ static void end_proof(gpointer data) {
   } else {
     held->model->dtype = f->dtype;
     held->model->writes_input = f->writes_input;
+    held->model->threads = f->threads;
   }
   pthread_mutex_unlock(&fixture_lock);
   held->done(error, held->data);

@@ -33,6 +33,7 @@ typedef struct {
   int fail_code; /* 0: proofs succeed */
   AinDType dtype;
   gboolean writes_input;
+  guint threads; /* likewise */
   guint proofs;
   guint running;
   guint most_running;

@@ -54,6 +54,7 @@ static void test_restart_keeps_facts(void) {
   fixture_init(&f);
   f.dtype = AIN_DTYPE_INT64;
   f.writes_input = TRUE;
+  f.threads = 4;
   g_autofree char *odd = fixture_source(&f, "odd =\n\"name", "w", GOOD_CONFIG);
   g_autofree char *uri = fixture_source(&f, "source", "x", GOOD_CONFIG);
   g_autoptr(Outcome) first = fixture_wait(fixture_register(&f, "zz-first", odd));
@@ -66,6 +67,7 @@ static void test_restart_keeps_facts(void) {
   g_autoptr(AinModel) model = fixture_lookup(&f, "zz-first", NULL);
   g_assert_cmpint(model->dtype, ==, AIN_DTYPE_INT64);
   g_assert_true(model->writes_input);
+  g_assert_cmpuint(model->threads, ==, 4);
   g_assert_true(model->proven);
   g_assert_cmpuint(model->generation, ==, 1);
   g_assert_cmpstr(model->digest, ==, first->model->digest);

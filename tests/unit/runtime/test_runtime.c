@@ -188,7 +188,7 @@ static void test_jobs(gconstpointer data) {
   fixture_init(&f, mode->forking, mode->embedding);
   load(&f, "identity", 96, 2, 96, TRUE);
   g_assert_no_error(f.end);
-  g_assert_cmpstr(f.findings, ==, "dtype=float32 batch=32");
+  g_assert_cmpstr(f.findings, ==, "dtype=float32 batch=32 threads=1");
   g_assert_cmpuint(ain_worker_free_slots(f.worker), ==, 2);
   for (int i = 0; i < 50; i++) {
     check_identity(&f, 1, 96, 2);

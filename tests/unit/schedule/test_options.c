@@ -165,6 +165,25 @@ static void test_nulls(void) {
   }
 }
 
+static void test_acceleration(void) {
+  static const struct {
+    const char *key;
+    const char *value;
+    gboolean wanted;
+  } cases[] = {
+    { "acceleration", "true", TRUE }, { "ACCELERATION", "True", TRUE }, { "acceleration", "false", FALSE },
+    { "acceleration", "", FALSE },    { "accelerate", "true", FALSE },
+  };
+  for (guint i = 0; i < G_N_ELEMENTS(cases); i++) {
+    AinPair pair = { { (const guint8 *)cases[i].key, strlen(cases[i].key) },
+                     { (const guint8 *)cases[i].value, strlen(cases[i].value) } };
+    AinRequest request = { .options = &pair, .n_options = 1 };
+    g_assert_cmpint(ain_options_accelerate(&request), ==, cases[i].wanted);
+  }
+  AinRequest none = { .n_options = 0 };
+  g_assert_false(ain_options_accelerate(&none));
+}
+
 static void test_too_many_bytes(void) {
   g_autoptr(AinModel) model = ain_builtin_model_new("any", SK, "/", AIN_CATEGORY_BUILTIN);
   g_autoptr(GError) error = NULL;
@@ -184,6 +203,7 @@ int main(int argc, char **argv) {
   g_test_init(&argc, &argv, NULL);
   g_test_add_func("/options/cases", test_options);
   g_test_add_func("/schedule/options/nulls", test_nulls);
+  g_test_add_func("/options/acceleration", test_acceleration);
   g_test_add_func("/options/too-many-bytes", test_too_many_bytes);
   return g_test_run();
 }
