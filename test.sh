@@ -122,10 +122,11 @@ step "data session" pytest tests/session
 step "scripts" pytest tests/scripts
 step "fetch" pytest tests/fetch
 if [ -d "${PYENV_ROOT:-$HOME/.pyenv}/versions" ]; then
+  step "interpreters with packages" "$cache/venv-test/bin/python" tests/interpreters/environments.py
   step "interpreters" pytest tests/interpreters
 else
   say "        no pyenv here: of the interpreters only the distribution's python3 is tested"
-  step "interpreters" pytest tests/interpreters -k "debian or sandbox or venv"
+  step "interpreters" pytest tests/interpreters -k "debian or sandbox or venv or locks or offline"
 fi
 step "models" "$AIN_TEST_PYTHON" -m pytest -p no:cacheprovider -q tests/models
 step "doctor" pytest tests/doctor

@@ -10,5 +10,9 @@
 # 1: every start makes the installation's venv anew (in one that you made yourself, packages are installed again).
 ain_force_reinstall=0
 
-# 1: install without a network, from the wheels in the folder `wheelhouse` of the installation.
+# 1: install without a network, from the wheels in the folder `wheelhouse` of the installation, or from wheelhouse.tar
+# there, which lib/venv-bootstrap/make-wheelhouse.sh makes on a connected machine.
 ain_install_offline=0
+
+# Package index for torch alone, e.g. one with builds for the CPU only, which are much smaller: https://...
+# ain_torch_index=

@@ -63,7 +63,7 @@ static int start(AinAppOptions *options, int argc, char **argv) {
     { "no-install", 'n', 0, G_OPTION_ARG_NONE, &options->no_install, "Create and install nothing", NULL },
     { "mirror", 'm', 0, G_OPTION_ARG_STRING, &options->mirror, "Package index for pip", "URL" },
     { "wheelhouse", 0, 0, G_OPTION_ARG_FILENAME, &options->wheelhouse,
-      "Install from this folder of wheels, without a network", "DIR" },
+      "Install from this folder of wheels, or an archive of it, without a network", "DIR|ARCHIVE" },
     { "verbose", 'v', 0, G_OPTION_ARG_NONE, &options->debug, "Log more", NULL },
     { "target", 't', G_OPTION_FLAG_HIDDEN, G_OPTION_ARG_STRING, &ignored, "Taken and ignored, as ever",
       "ANY" },

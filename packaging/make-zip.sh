@@ -47,7 +47,7 @@ done
 # Python files as they are in the tree: no caches, no C sources.
 for folder in pyruntime/ainode pyruntime/iotdb venv-bootstrap; do
   if [ -d "$folder" ]; then
-    find "$folder" -type f ! -name '*.pyc' ! -path '*/__pycache__/*' -exec cp --parents -t "$home/lib" {} +
+    find "$folder" -type f ! -name '*.pyc' ! -path '*/__pycache__/*' ! -name make-locks.sh -exec cp --parents -t "$home/lib" {} +
   fi
 done
 mkdir "$home/lib/licenses"
@@ -59,7 +59,7 @@ cp -R sbin conf LICENSE NOTICE README.md README_ZH.md "$home/"
 find "$home" -type d -exec chmod 755 {} +
 find "$home" -type f -exec chmod 644 {} +
 chmod 755 "$home/lib/ainode" "$home/lib/ainode-runtime" "$home/lib/_ainode.abi3.so"
-find "$home/sbin" "$home/conf" -name '*.sh' -exec chmod 755 {} +
+find "$home/sbin" "$home/conf" "$home/lib/venv-bootstrap" -name '*.sh' -exec chmod 755 {} +
 find "$home" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 
 rm -f "$out/$name.zip" "$out/$name.zip.sha512"

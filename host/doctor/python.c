@@ -9,6 +9,7 @@
 #include "env/requirements.h"
 #include "env/spawn.h"
 #include "env/venv.h"
+#include "env/wheelhouse.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -160,9 +161,11 @@ void ain_check_venv(AinLook *look) {
     look_at_state(look, plan);
   }
   if (plan != NULL && plan->wheelhouse != NULL && makes_venv(look)
-      && !g_file_test(plan->wheelhouse, G_FILE_TEST_IS_DIR)) {
-    ain_look_error(look, "make the wheelhouse on a connected machine and copy it there",
-                   "packages are to be installed offline, but there is no folder %s", plan->wheelhouse);
+      && !ain_env_wheelhouse_exists(plan->wheelhouse, NULL)) {
+    ain_look_error(
+        look,
+        "on a connected machine: bash lib/venv-bootstrap/make-wheelhouse.sh; and copy the archive there",
+        "packages are to be installed offline, but there is no folder or archive %s", plan->wheelhouse);
   }
   if (python == NULL) {
     ain_look_skip(look, "there is no usable interpreter");

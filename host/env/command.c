@@ -14,9 +14,9 @@ static const char description[] =
     "  create    make or complete the venv of the installation (-r: make it anew)\n"
     "  install   install what is missing; with -i into that interpreter\n"
     "  remove    delete the venv that AINode made; one made by the operator is left alone\n\n"
-    "Settings of conf/ainode-env.sh (ain_interpreter_dir, ain_force_reinstall, ain_install_offline) hold "
-    "here\n"
-    "too; options win. Exit codes: 0 ok, 1 failure, 2 usage, 3 settings, 4 environment.\n";
+    "Settings of conf/ainode-env.sh (ain_interpreter_dir, ain_force_reinstall, ain_install_offline,\n"
+    "ain_torch_index) hold here too; options win. Exit codes: 0 ok, 1 failure, 2 usage, 3 settings, 4 "
+    "environment.\n";
 
 typedef struct {
   char *python;
@@ -160,7 +160,7 @@ static gboolean parse(Options *options, int *argc, char ***argv, GError **error)
     { "no-install", 'n', 0, G_OPTION_ARG_NONE, &options->no_install, "Create and install nothing", NULL },
     { "mirror", 'm', 0, G_OPTION_ARG_STRING, &options->mirror, "Package index for pip", "URL" },
     { "wheelhouse", 0, 0, G_OPTION_ARG_FILENAME, &options->wheelhouse,
-      "Install from this folder of wheels, without a network", "DIR" },
+      "Install from this folder of wheels, or an archive of it, without a network", "DIR|ARCHIVE" },
     { "requirements", 0, 0, G_OPTION_ARG_FILENAME, &options->requirements,
       "What must be there (default: requirements/core.txt)", "FILE" },
     /* answered by main() wherever it stands; here for --help */

@@ -9,6 +9,7 @@
 #include "env/ready.h"
 #include "env/requirements.h"
 #include "env/settings.h"
+#include "env/wheelhouse.h"
 
 #include <string.h>
 
@@ -21,19 +22,20 @@ void ain_env_plan_clear(AinEnvPlan *plan) {
   g_clear_pointer(&plan->others, g_strfreev);
   g_clear_pointer(&plan->wheelhouse, g_free);
   g_clear_pointer(&plan->mirror, g_free);
+  g_clear_pointer(&plan->torch_index, g_free);
   g_clear_pointer(&plan->cache_file, g_free);
 }
 
-static gboolean check_mirror(const char *mirror, GError **error) {
+static gboolean check_index(const char *mirror, const char *source, GError **error) {
   if (mirror == NULL || g_str_has_prefix(mirror, "https://") || g_str_has_prefix(mirror, "http://")
       || g_str_has_prefix(mirror, "file://")) {
     return TRUE;
   }
   g_set_error(
       error, AIN_ERROR, AIN_ERROR_INVALID,
-      "the mirror '%s' (-m) is not understood: it must be the address of a package index that starts with "
+      "the mirror '%s' (%s) is not understood: it must be the address of a package index that starts with "
       "https://, http:// or file://",
-      mirror);
+      mirror, source);
   return FALSE;
 }
 
@@ -54,10 +56,19 @@ static char **names_to_ask_for(char **names) {
   return (char **)g_ptr_array_free(others, FALSE);
 }
 
+/* The folder `wheelhouse`, or else the archive; where neither is there, the folder is named as missing. */
+static char *offline_wheels(const char *home) {
+  g_autofree char *folder = g_build_filename(home, "wheelhouse", NULL);
+  g_autofree char *archive = g_strconcat(folder, ".tar", NULL);
+  gboolean packed = !g_file_test(folder, G_FILE_TEST_IS_DIR) && g_file_test(archive, G_FILE_TEST_IS_REGULAR);
+  return packed ? g_steal_pointer(&archive) : g_steal_pointer(&folder);
+}
+
 gboolean ain_env_plan(const AinEnvRequest *request, AinEnvPlan *plan, GError **error) {
   *plan = (AinEnvPlan){ 0 };
   g_auto(AinEnvSettings) settings = { 0 };
-  if (!ain_env_settings_load(request->home, &settings, error) || !check_mirror(request->mirror, error)) {
+  if (!ain_env_settings_load(request->home, &settings, error) || !check_index(request->mirror, "-m", error)
+      || !check_index(settings.torch_index, "ain_torch_index", error)) {
     return FALSE;
   }
   plan->bootstrap = ain_env_bootstrap_dir(request->home);
@@ -69,8 +80,9 @@ gboolean ain_env_plan(const AinEnvRequest *request, AinEnvPlan *plan, GError **e
   if (request->wheelhouse != NULL) {
     plan->wheelhouse = g_strdup(request->wheelhouse);
   } else if (settings.install_offline) {
-    plan->wheelhouse = g_build_filename(request->home, "wheelhouse", NULL);
+    plan->wheelhouse = offline_wheels(request->home);
   }
+  plan->torch_index = g_steal_pointer(&settings.torch_index);
   plan->mirror = g_strdup(request->mirror);
   plan->cache_file = g_strdup(request->cache_file);
   plan->no_install = request->no_install;
@@ -124,25 +136,31 @@ AinInterpreter *ain_env_plan_probe(const AinEnvPlan *plan, gboolean *from_cache,
 
 /* Only asked when something is to be installed: an offline machine whose venv is whole needs no wheels. */
 static gboolean check_wheelhouse(const AinEnvPlan *plan, GError **error) {
-  if (plan->wheelhouse == NULL || g_file_test(plan->wheelhouse, G_FILE_TEST_IS_DIR)) {
-    return TRUE;
-  }
-  g_autofree char *file = ain_env_mend_quote(plan->requirements);
-  g_set_error(
-      error, AIN_ERROR, AIN_ERROR_ENVIRONMENT,
-      "packages are to be installed without a network, but the folder of wheels %s does not exist: on a "
-      "connected machine of the same kind run: python3 -m pip download -d wheelhouse -r %s; and copy it "
-      "there",
-      plan->wheelhouse, file);
-  return FALSE;
+  return plan->wheelhouse == NULL || ain_env_wheelhouse_exists(plan->wheelhouse, error);
 }
 
-static gboolean install(const AinEnvPlan *plan, const AinInterpreter *python, gboolean force, int lock_fd,
+static gboolean asks_for(const AinEnvPlan *plan, const char *name) {
+  return g_strv_contains((const char *const *)plan->names, name);
+}
+
+/* keep: what the operator has there stays; the versions of a lock would replace it. lock_fd: -1 without the
+ * lock of the venv. */
+static gboolean install(const AinEnvPlan *plan, const AinInterpreter *python, gboolean keep, int lock_fd,
                         GError **error) {
-  const AinEnvInstall what = {
-    .requirements = plan->requirements, .mirror = plan->mirror, .wheelhouse = plan->wheelhouse, .force = force
-  };
-  return check_wheelhouse(plan, error) && ain_env_pip_install(python, &what, lock_fd, error);
+  g_auto(AinEnvWheelhouse) wheels = { 0 };
+  g_autofree char *place = lock_fd < 0 ? NULL : g_strconcat(plan->venv, ".wheels", NULL);
+  if (plan->wheelhouse != NULL && !ain_env_wheelhouse_open(plan->wheelhouse, place, python, &wheels, error)) {
+    return FALSE;
+  }
+  g_autofree char *pip_lock = g_build_filename(plan->bootstrap, "requirements", "pip.lock", NULL);
+  const AinEnvInstall what = { .requirements = plan->requirements,
+                               .mirror = plan->mirror,
+                               .torch_index = asks_for(plan, "torch") ? plan->torch_index : NULL,
+                               .wheelhouse = wheels.folder,
+                               .pip_lock = keep || plan->wheelhouse != NULL ? NULL : pip_lock,
+                               .keep = keep,
+                               .force = keep && plan->force };
+  return ain_env_pip_install(python, &what, lock_fd, error);
 }
 
 AinInterpreter *ain_env_plan_install(const AinEnvPlan *plan, GError **error) {
@@ -163,7 +181,7 @@ AinInterpreter *ain_env_plan_install(const AinEnvPlan *plan, GError **error) {
         python->executable, missing == NULL ? "nothing" : missing, mend);
     return NULL;
   }
-  return install(plan, python, plan->force, -1, error) ? ain_env_plan_probe(plan, NULL, error) : NULL;
+  return install(plan, python, TRUE, -1, error) ? ain_env_plan_probe(plan, NULL, error) : NULL;
 }
 
 /* Locked. Makes what is not there. *python: the venv's interpreter. */
@@ -223,7 +241,7 @@ static AinInterpreter *make_ready(const AinEnvPlan *plan, int lock_fd, GError **
   if (missing != NULL || force) {
     /* Half made until it is whole again, also when only something is added: pip can be cut short. */
     if ((!operators && !ain_env_venv_begin(plan->venv, error))
-        || !install(plan, python, force, lock_fd, error)) {
+        || !install(plan, python, operators, lock_fd, error)) {
       return NULL;
     }
   }

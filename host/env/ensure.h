@@ -13,8 +13,9 @@ typedef struct {
   char *requirements; /* file */
   char **names;       /* what it names */
   char **others;      /* of these, those that the probe does not report by itself; NULL when none */
-  char *wheelhouse;   /* or NULL: from the network */
+  char *wheelhouse;   /* folder or archive, or NULL: from the network */
   char *mirror;       /* or NULL */
+  char *torch_index;  /* where torch comes from, or NULL: as the rest */
   char *cache_file;   /* or NULL */
   gboolean no_install;
   gboolean force;

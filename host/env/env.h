@@ -56,14 +56,15 @@ char *ain_env_state(const AinInterpreter *interpreter);
 GPtrArray *ain_env_problems(const AinInterpreter *interpreter);
 
 /* What start and `ainode env` ask for. Settings of conf/ainode-env.sh and of the environment
- * (ain_interpreter_dir, ain_force_reinstall, ain_install_offline) fill in what is not set here. */
+ * (ain_interpreter_dir, ain_force_reinstall, ain_install_offline, ain_torch_index) fill in what is not set
+ * here. */
 typedef struct {
   const char *home;         /* absolute */
   const char *python;       /* -i, or NULL: <home>/venv */
   gboolean no_install;      /* -n: create and install nothing */
   gboolean force_reinstall; /* -r: make our venv anew; into the operator's, install again */
   const char *mirror;       /* -m: an index for pip, or NULL */
-  const char *wheelhouse;   /* a folder of wheels to install from without a network, or NULL */
+  const char *wheelhouse;   /* folder of wheels, or an archive of one: no network is used; or NULL */
   const char *requirements; /* file of what must be there, or NULL: requirements/core.txt */
   const char *cache_file;   /* for the probe, or NULL */
 } AinEnvRequest;

@@ -1,4 +1,4 @@
-/* Reader of the three variables of conf/ainode-env.sh. */
+/* Reader of the variables of conf/ainode-env.sh. */
 #include "env/settings.h"
 
 #include "base/error.h"
@@ -16,12 +16,14 @@ static const struct {
   gsize offset;
 } variables[] = {
   { "ain_interpreter_dir", FALSE, offsetof(AinEnvSettings, interpreter) },
+  { "ain_torch_index", FALSE, offsetof(AinEnvSettings, torch_index) },
   { "ain_force_reinstall", TRUE, offsetof(AinEnvSettings, force_reinstall) },
   { "ain_install_offline", TRUE, offsetof(AinEnvSettings, install_offline) },
 };
 
 void ain_env_settings_clear(AinEnvSettings *settings) {
   g_clear_pointer(&settings->interpreter, g_free);
+  g_clear_pointer(&settings->torch_index, g_free);
 }
 
 /* where: "FILE, line N" or "the environment", for the message. */

@@ -4,6 +4,7 @@
 
 typedef struct {
   char *interpreter; /* ain_interpreter_dir, or NULL. Owned */
+  char *torch_index; /* ain_torch_index, or NULL. Owned */
   gboolean force_reinstall;
   gboolean install_offline;
 } AinEnvSettings;

@@ -4,6 +4,7 @@
 
 #include "base/error.h"
 #include "base/fd.h"
+#include "env/lock.h"
 #include "env/mend.h"
 #include "env/spawn.h"
 
@@ -14,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#define RESUMING_PIP_MAJOR 25u
+#define RESUMING_PIP_MINOR 2u
 #define BEGIN_MARK ".ainode-incomplete"
 #define END_MARK ".ainode-complete"
 
@@ -179,6 +182,92 @@ static gboolean ensure_pip(const AinInterpreter *python, int lock_fd, GError **e
   return run(argv, lock_fd, "installing pip", mend, error);
 }
 
+/* The lock to install from, or NULL for the ranges; says on stdout why a lock that is there is left alone. */
+static char *choose_lock(const AinInterpreter *python, const AinEnvInstall *install) {
+  g_autofree char *why = NULL;
+  g_autofree char *lock = ain_env_lock_find(install->requirements, install->wheelhouse, python, &why);
+  if (lock != NULL && install->keep && (python->numpy != NULL || python->torch != NULL)) {
+    why = g_strdup("what this environment holds already stays");
+  } else if (lock != NULL && install->torch_index != NULL && install->wheelhouse == NULL) {
+    why = g_strdup("ain_torch_index names another source");
+  }
+  if (why != NULL) {
+    g_print("No exact versions (%s): any that %s allows will do.\n", why, install->requirements);
+    g_clear_pointer(&lock, g_free);
+  }
+  return g_steal_pointer(&lock);
+}
+
+/* The part of the command line that is the same for every installation; returns its length. */
+static gsize begin_pip(const char **argv, const AinInterpreter *python, const AinEnvInstall *install,
+                       const char *index) {
+  const char *const words[] = { python->executable, "-m", "pip", "install", "--disable-pip-version-check",
+                                "--no-input" };
+  memcpy(argv, words, sizeof words);
+  gsize n = G_N_ELEMENTS(words);
+  if (install->force) {
+    argv[n++] = "--force-reinstall";
+  }
+  if (install->wheelhouse != NULL) {
+    argv[n++] = "--no-index";
+    argv[n++] = "--find-links";
+    argv[n++] = install->wheelhouse;
+  } else if (index != NULL) {
+    argv[n++] = "--index-url";
+    argv[n++] = index;
+  }
+  return n;
+}
+
+/* torch by itself, within the ranges, so that it comes from the index that has the build for this machine. */
+static gboolean install_torch(const AinInterpreter *python, const AinEnvInstall *install, int lock_fd,
+                              GError **error) {
+  const char *argv[16] = { NULL };
+  gsize n = begin_pip(argv, python, install, install->torch_index);
+  argv[n++] = "--constraint";
+  argv[n++] = install->requirements;
+  argv[n++] = "torch";
+  g_print("Installing torch from %s into %s ...\n", install->torch_index, python->prefix);
+  return run(argv, lock_fd, "installing torch with pip", "See ain_torch_index in conf/ainode-env.sh", error);
+}
+
+static gboolean pip_resumes(const char *pip) {
+  char *rest = NULL;
+  guint64 major = g_ascii_strtoull(pip, &rest, 10);
+  guint64 minor = *rest == '.' ? g_ascii_strtoull(rest + 1, NULL, 10) : 0;
+  return major > RESUMING_PIP_MAJOR || (major == RESUMING_PIP_MAJOR && minor >= RESUMING_PIP_MINOR);
+}
+
+/* An older pip begins a cut download again, which hurts with gigabytes. Where no other can be had, it does.
+ */
+static void renew_pip(const AinInterpreter *python, const AinEnvInstall *install, int lock_fd) {
+  if (install->pip_lock == NULL || access(install->pip_lock, R_OK) != 0
+      || (python->pip != NULL && pip_resumes(python->pip))) {
+    return;
+  }
+  const char *argv[16] = { NULL };
+  gsize n = begin_pip(argv, python, install, install->mirror);
+  argv[n++] = "--require-hashes";
+  argv[n++] = "-r";
+  argv[n++] = install->pip_lock;
+  g_autoptr(GError) error = NULL;
+  if (!run(argv, lock_fd, "installing a newer pip", "", &error)) {
+    g_print("Going on with pip %s: %s\n", python->pip != NULL ? python->pip : "as it is", error->message);
+  }
+}
+
+static char *mend_of_pip(const AinInterpreter *python, const AinEnvInstall *install) {
+  if (install->wheelhouse != NULL) {
+    return g_strdup_printf("%s must hold wheels of everything in %s, for Python %s and this machine",
+                           install->wheelhouse, install->requirements, python->version);
+  }
+  g_autofree char *program = ain_env_mend_program();
+  return g_strdup_printf("Run it again when the cause is gone (what was downloaded is kept); without a "
+                         "network, make wheels elsewhere (lib/venv-bootstrap/make-wheelhouse.sh) and run: "
+                         "%s env create --wheelhouse ARCHIVE",
+                         program);
+}
+
 gboolean ain_env_pip_install(const AinInterpreter *python, const AinEnvInstall *install, int lock_fd,
                              GError **error) {
   if (!python->has_ssl && install->wheelhouse == NULL) {
@@ -193,31 +282,20 @@ gboolean ain_env_pip_install(const AinInterpreter *python, const AinEnvInstall *
   if (!ensure_pip(python, lock_fd, error)) {
     return FALSE;
   }
-  const char *argv[16] = { python->executable, "-m", "pip", "install", "--disable-pip-version-check",
-                           "--no-input" };
-  gsize n = 6;
-  if (install->force) {
-    argv[n++] = "--force-reinstall";
+  renew_pip(python, install, lock_fd);
+  g_autofree char *lock = choose_lock(python, install);
+  if (install->torch_index != NULL && install->wheelhouse == NULL && python->torch == NULL
+      && !install_torch(python, install, lock_fd, error)) {
+    return FALSE;
   }
-  if (install->wheelhouse != NULL) {
-    argv[n++] = "--no-index";
-    argv[n++] = "--find-links";
-    argv[n++] = install->wheelhouse;
-  } else if (install->mirror != NULL) {
-    argv[n++] = "--index-url";
-    argv[n++] = install->mirror;
+  const char *argv[16] = { NULL };
+  gsize n = begin_pip(argv, python, install, install->mirror);
+  if (lock != NULL) {
+    argv[n++] = "--require-hashes";
   }
   argv[n++] = "-r";
-  argv[n++] = install->requirements;
-  argv[n] = NULL;
-  g_print("Installing %s into %s ...\n", install->requirements, python->prefix);
-  g_autofree char *program = ain_env_mend_program();
-  g_autofree char *mend =
-      install->wheelhouse != NULL
-          ? g_strdup_printf("%s must hold wheels of everything in %s, for Python %s and this machine",
-                            install->wheelhouse, install->requirements, python->version)
-          : g_strdup_printf("Run it again when the cause is gone (what was downloaded is kept); without a "
-                            "network, put wheels in a folder and run: %s env create --wheelhouse DIR",
-                            program);
+  argv[n++] = lock != NULL ? lock : install->requirements;
+  g_print("Installing %s into %s ...\n", argv[n - 1], python->prefix);
+  g_autofree char *mend = mend_of_pip(python, install);
   return run(argv, lock_fd, "installing packages with pip", mend, error);
 }

@@ -32,9 +32,14 @@ gboolean ain_env_venv_create(const char *venv, const AinInterpreter *python, int
 typedef struct {
   const char *requirements; /* file */
   const char *mirror;       /* or NULL */
-  const char *wheelhouse;   /* no network, wheels from here; or NULL */
+  const char *torch_index;  /* the index that torch comes from, or NULL */
+  const char *wheelhouse;   /* folder: no network, wheels from here; or NULL */
+  gboolean keep;            /* the versions of what is there already stay, where they are in the ranges */
   gboolean force;           /* also what is there already */
+  const char
+      *pip_lock; /* lock of a pip that goes on after a cut, installed first where there is none; or NULL */
 } AinEnvInstall;
-/* pip with its progress on our terminal. lock_fd: stays with the child, or -1. */
+/* Installs from the lock of the requirements where it may, else from the ranges, saying so. pip with its
+ * progress on our terminal. lock_fd: stays with the child, or -1. */
 gboolean ain_env_pip_install(const AinInterpreter *python, const AinEnvInstall *install, int lock_fd,
                              GError **error);

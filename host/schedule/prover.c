@@ -89,9 +89,9 @@ static void fill_with_ones(const AinModel *model, gpointer memory, gsize count) 
 static gboolean take_findings(AinModel *model, const char *findings, GError **error) {
   char name[16];
   guint batch;
-  guint threads;
+  guint threads = 0; /* a pipeline's findings have none where one is enough */
   /* NOLINTNEXTLINE(cert-err34-c): the conversions are bounded and checked below */
-  if (sscanf(findings, "dtype=%15[a-z0-9] batch=%2u threads=%2u", name, &batch, &threads) == 3 && batch >= 1
+  if (sscanf(findings, "dtype=%15[a-z0-9] batch=%2u threads=%2u", name, &batch, &threads) >= 2 && batch >= 1
       && batch <= MAX_BATCH) {
     for (int dtype = 0; dtype < AIN_DTYPE_COUNT; dtype++) {
       if (strcmp(ain_dtype_name((AinDType)dtype), name) == 0) {

@@ -205,6 +205,37 @@ def test_too_old(ask: pathlib.Path, minor: str) -> None:
     assert done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (
+            "import sysconfig\nknown = sysconfig.get_config_var\n"
+            "sysconfig.get_config_var = lambda name: 1 if name == 'Py_GIL_DISABLED' else known(name)\n",
+            "is cpython 3.13.0 built free-threaded, and AINode runs models with CPython 3.9 or newer "
+            "with the global interpreter lock",
+        ),
+        (
+            "import sys\nsys.implementation.name = 'pypy'\n",
+            "is pypy 3.13.0, and AINode runs models with CPython 3.9 or newer",
+        ),
+    ],
+    ids=["free-threaded", "PyPy"],
+)
+def test_other_builds_are_refused(ask: pathlib.Path, tmp_path: pathlib.Path, change: str, says: str) -> None:
+    """As such interpreters say of themselves: this one is made to say the same, and the real probe asks it."""
+    (tmp_path / "sitecustomize.py").write_text(change)
+    python = tmp_path / "other python"
+    real = pythons.interpreter("3.13")
+    python.write_text(f"#!/bin/sh\nPYTHONPATH='{tmp_path}' exec '{real}' \"$@\"\n")
+    python.chmod(0o755)
+    version = real.parents[1].name
+    done = pythons.run(ask, pythons.BOOTSTRAP, python)
+    assert done.returncode == 4, done.stdout
+    assert f"{python} {says.replace('3.13.0', version)}" in done.stderr
+    assert "name another interpreter with -i PYTHON" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
 def test_removed_base(ask: pathlib.Path, tmp_path: pathlib.Path) -> None:
     venv = tmp_path / "venv"
     assert pythons.run(pythons.interpreter("3.11"), "-m", "venv", "--without-pip", venv).returncode == 0

@@ -74,7 +74,7 @@ static void test_start_refuses_what_it_may_not_make(void) {
   expect_failure(home, (AinEnvRequest){ .mirror = "--evil" }, AIN_ERROR_INVALID, "mirror '--evil'");
   expect_failure(home, (AinEnvRequest){ .requirements = requirements }, AIN_ERROR_INVALID, "line 1");
   expect_failure(home, (AinEnvRequest){ .wheelhouse = "/nonexistent/wheels" }, AIN_ERROR_ENVIRONMENT,
-                 "folder of wheels /nonexistent/wheels does not exist");
+                 "folder or archive /nonexistent/wheels does not exist");
   g_autofree char *venv = g_build_filename(home, "venv", NULL);
   g_assert_cmpint(ain_env_venv_state(venv), ==, AIN_VENV_ABSENT); /* refused before anything was begun */
   g_autofree char *other = folder_file(home, "venv/thesis.tex", "", 0644);
