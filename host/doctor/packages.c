@@ -13,7 +13,8 @@
 
 #define SCRIPT_MAX 65536u
 #define OUTPUT_MAX 65536u
-#define IMPORT_LIMIT_US (90 * G_USEC_PER_SEC) /* torch takes 2 s, and a minute from a cold network disk */
+#define IMPORT_LIMIT_US                                                                                      \
+  (G_GINT64_CONSTANT(90) * G_USEC_PER_SEC) /* torch takes 2 s, and a minute from a cold network disk */
 #define ENTRIES_MAX 20000u
 #define DEPTH_MAX 6u
 

@@ -15,7 +15,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
-#define PROGRAM_LIMIT_US (10 * G_USEC_PER_SEC)
+#define PROGRAM_LIMIT_US (G_GINT64_CONSTANT(10) * G_USEC_PER_SEC)
 #define OUTPUT_MAX 4096u
 #define OLDEST_PIP "20.3"
 
