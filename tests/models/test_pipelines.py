@@ -248,12 +248,16 @@ def _child(work: Callable[[], Any], pipe: Any) -> None:
 
 
 def apart(work: Callable[[], Any]) -> Any:
-    """work() in a forked process; its ModelError here."""
+    """work() in a forked process; its ModelError here. Nothing in this process may have computed with several threads:
+    a child would wait for them for ever (conftest.py puts this file first)."""
     ours, theirs = multiprocessing.Pipe()
     process = multiprocessing.get_context("fork").Process(target=_child, args=(work, theirs))
     process.start()
     good, result = ours.recv() if ours.poll(60) else (False, "no answer")
-    process.join(60)
+    process.join(10)
+    if process.is_alive():
+        process.kill()
+        process.join()
     if not good:
         raise ModelError(result)
     return result
