@@ -22,7 +22,7 @@
 #define EVENT_PAUSE_US (G_GINT64_CONSTANT(300) * 1000)
 #define FOLDERS_MAX 1000U
 /* Weights that are gone, or being written anew, may be replaced: so long the old ones are still served. */
-#define GONE_US ((gint64)2 * G_USEC_PER_SEC)
+#define GONE_US (G_GINT64_CONSTANT(800) * 1000)
 #define WRITTEN_US ((gint64)60 * G_USEC_PER_SEC)
 
 #define CHANGES                                                                                              \
@@ -296,7 +296,9 @@ static void apply(AinDropIn *drop_in, AinEntry *entry, const AinWeights *weights
     return;
   }
   gboolean broken = weights->state == AIN_WEIGHTS_BROKEN || weights->state == AIN_WEIGHTS_FOREIGN;
-  if (broken || !may_come_back(entry, weights->state == AIN_WEIGHTS_INCOMPLETE ? WRITTEN_US : GONE_US)) {
+  if (broken
+      || !may_come_back(entry, weights->state == AIN_WEIGHTS_INCOMPLETE && !weights->missing ? WRITTEN_US
+                                                                                             : GONE_US)) {
     deactivate(drop_in->registry, entry, broken ? AIN_STATE_FAILED : AIN_STATE_INACTIVE, weights->reason);
   }
 }

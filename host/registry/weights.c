@@ -201,7 +201,8 @@ static int open_settled(AinWeights *weights, const char *name, AinFileStamp *sta
   struct stat info;
   ain_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
   if (fd < 0 || fstat(fd, &info) != 0) {
-    AinWeightsState state = errno == ENOENT ? AIN_WEIGHTS_INCOMPLETE : AIN_WEIGHTS_BROKEN;
+    weights->missing = errno == ENOENT;
+    AinWeightsState state = weights->missing ? AIN_WEIGHTS_INCOMPLETE : AIN_WEIGHTS_BROKEN;
     set_outcome(weights, state, errno == ENOENT ? "%s is missing%s" : "%s cannot be read: %s", path,
                 errno == ENOENT ? "" : g_strerror(errno));
     return -1;

@@ -22,6 +22,7 @@ typedef struct {
   AinWeightsState state;
   AinModelKind kind; /* when config.json was read: INCOMPLETE may not know it (has_kind) */
   gboolean has_kind;
+  gboolean missing;     /* a file is not there at all */
   gboolean unsettled;   /* no event may tell when it is whole: look again soon */
   char *reason;         /* unless WHOLE: a sentence that names the path */
   AinSourceStamp stamp; /* config and model: the weights; when WHOLE */
