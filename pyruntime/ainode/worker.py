@@ -1,5 +1,6 @@
 """A worker: loads one model, then answers jobs until the host says stop."""
 
+import dataclasses
 import importlib
 import json
 import resource
@@ -55,6 +56,9 @@ def run() -> None:
         return
     try:
         spec = Spec.parse(json.loads(message[3]))
+        threads = spec.threads
+        if spec.template:  # what forks has one thread; the forked set their own number
+            spec = dataclasses.replace(spec, threads=1)
         if spec.memory_bytes > 0:
             resource.setrlimit(resource.RLIMIT_DATA, (spec.memory_bytes, spec.memory_bytes))
         if spec.sandbox:
@@ -79,7 +83,7 @@ def run() -> None:
     if spec.template:
         from ainode import template
 
-        template.run(spec, lambda: serve_forked(model))
+        template.run(spec, lambda: serve_forked(model, threads))
     else:
         serve(model, findings)
 
@@ -91,8 +95,10 @@ def serve(model: Model, findings: str) -> None:
         _ainode.serve(make_handler(model))
 
 
-def serve_forked(model: Model) -> None:
+def serve_forked(model: Model, threads: int) -> None:
     """In a process forked from the model's template: greets the host, and answers jobs with what is loaded."""
+    if threads > 1:
+        importlib.import_module("torch").set_num_threads(threads)  # all kinds that have templates are of torch
     _ainode.send(_ainode.MESSAGE_HELLO, 0, _ainode.ABI_VERSION, "")
     if _ainode.receive() is not None:  # LOAD: what it describes is here
         _ainode.open_channel()
