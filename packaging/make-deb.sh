@@ -45,9 +45,8 @@ gzip -9 -n -c docs/man/iotdb-ainode.properties.5 >"$files/share/man/man5/iotdb-a
   printf ' -- Apache IoTDB AINode maintainers <root@localhost>  %s\n' "$(date -u -R -d "@$SOURCE_DATE_EPOCH")"
 } | gzip -9 -n >"$doc/changelog.gz"
 {
-  printf 'Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\nUpstream-Name: iotdb-ainode\n\n'
-  printf 'Files: *\nCopyright: 2026 the authors of this project\nLicense: Apache-2.0\n'
-  printf ' The text is in /usr/share/common-licenses/Apache-2.0; the licences of the libraries inside are in NOTICE.\n'
+  printf 'AINode for Apache IoTDB\n\nCopyright: 2026 the authors of this project\nLicense: Apache License 2.0\n'
+  printf 'The text is in /usr/share/common-licenses/Apache-2.0; the licences of the libraries inside are in NOTICE.\n'
 } >"$doc/copyright"
 mkdir -p "$home/lib/licenses"
 cp packaging/licenses/*.txt "$home/lib/licenses/"

@@ -158,8 +158,8 @@ def test_zip(machine: Machine, package: Path, config_node: ConfigNode, services:
 
 def test_deb(machine: Machine, deb: Path, config_node: ConfigNode, services: dict[str, Service]) -> None:
     model = write_model(machine)
-    shutil.copy(deb, machine.inside("/root/ainode.deb"))
-    said = machine.run("dpkg", "-i", "/root/ainode.deb")
+    shutil.copy(deb, machine.inside("/opt/ainode.deb"))
+    said = machine.run("dpkg", "-i", "/opt/ainode.deb")
     assert "edit /etc/iotdb-ainode/iotdb-ainode.properties" in said
     assert machine.run("ainode", "--version").strip()
     state = machine.inside("/var/lib/iotdb-ainode")
@@ -176,7 +176,7 @@ def test_deb(machine: Machine, deb: Path, config_node: ConfigNode, services: dic
     assert machine.inside("/var/log/iotdb-ainode/log_ainode_all.log").stat().st_size > 0
     machine.run("logrotate", "--debug", "/etc/logrotate.d/iotdb-ainode")
 
-    machine.run("dpkg", "-i", "/root/ainode.deb")  # an upgrade keeps what the operator wrote and the models
+    machine.run("dpkg", "-i", "/opt/ainode.deb")  # an upgrade keeps what the operator wrote and the models
     assert f"ain_inference_rpc_port={port}" in configuration.read_text()
     with running(machine, config_node, *words, user="iotdb-ainode"):
         wait_until(lambda: connects(services, port), 30, "the node listens")
@@ -193,8 +193,8 @@ def test_deb(machine: Machine, deb: Path, config_node: ConfigNode, services: dic
 
 def test_without_a_network(machine: Machine, deb: Path) -> None:
     """The start says what it waits for, and ends within its limit; nothing is fetched."""
-    shutil.copy(deb, machine.inside("/root/ainode.deb"))
-    machine.run("dpkg", "-i", "/root/ainode.deb", network=False)
+    shutil.copy(deb, machine.inside("/opt/ainode.deb"))
+    machine.run("dpkg", "-i", "/opt/ainode.deb", network=False)
     begun = time.monotonic()
     words = ["ainode", "start", "-i", "/usr/bin/python3"]
     said = machine.run(*words, network=False, code=1, AIN_CONFIG_NODE_WAIT_MS="1500")
@@ -205,8 +205,8 @@ def test_without_a_network(machine: Machine, deb: Path) -> None:
 def test_unit_file(machine: Machine, deb: Path) -> None:
     """systemd itself finds no fault in the unit, the user and the completion script loads."""
     unit = Path(__file__).resolve().parents[2] / "packaging" / "systemd" / "iotdb-ainode.service"
-    shutil.copy(deb, machine.inside("/root/ainode.deb"))
-    machine.run("dpkg", "-i", "/root/ainode.deb")
+    shutil.copy(deb, machine.inside("/opt/ainode.deb"))
+    machine.run("dpkg", "-i", "/opt/ainode.deb")
     done = subprocess.run(["systemd-analyze", "verify", "--man=no", "--root", str(machine.root), unit.name],
                           capture_output=True, text=True, timeout=60, check=False)  # fmt: skip
     faults = [line for line in done.stderr.splitlines() if ".service:" in line and re.search(UNIT_FAULT, line)]
