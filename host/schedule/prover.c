@@ -111,14 +111,14 @@ static gboolean take_findings(AinModel *model, const char *findings, GError **er
 static void take_flexible(Proof *proof, AinWorker *worker, const char *findings) {
   AinModel *model = proof->model;
   g_autoptr(GError) error = NULL;
-  const char *threads = strstr(findings, "threads=");
-  /* NOLINTNEXTLINE(cert-err34-c): the conversion is bounded, and 0 where there is none */
-  if (threads == NULL || sscanf(threads, "threads=%2u", &model->threads) != 1) {
+  if (model->kind == AIN_KIND_PIPELINE) {
+    if (!take_findings(model, findings, &error)) {
+      ain_worker_kill(worker, error);
+      return;
+    }
+    /* NOLINTNEXTLINE(cert-err34-c): the conversion is bounded, and 0 where there is none */
+  } else if (sscanf(findings, "threads=%2u", &model->threads) != 1) {
     model->threads = 0;
-  }
-  if (model->kind == AIN_KIND_PIPELINE && !take_findings(model, findings, &error)) {
-    ain_worker_kill(worker, error);
-    return;
   }
   ain_loop_timer_stop(proof->timer);
   proof->timer = ain_loop_timer(proof->proofs->context->loop, ain_loop_now(), slot_passed, proof);
