@@ -295,42 +295,24 @@ class RawService(Listener):
             pass
 
 
-class ConfigNode(Listener):
-    """A ConfigNode with one seat for an AINode."""
+class ScriptedService(Listener):
+    """A Thrift service that answers as its subclass behaves, but for what a test scripts."""
 
-    def __init__(
-        self,
-        bindings: Bindings,
-        *,
-        cluster_name: str = "defaultCluster",
-        host: str = "127.0.0.1",
-        port: int = 0,
-        compact: bool = False,
-        next_id: int = 2,
-        modern: bool = False,
-        versions: dict[int, tuple[str, str]] | None = None,
-        heartbeat_s: float | None = None,
-    ) -> None:
+    def __init__(self, bindings: Any, host: str, port: int, compact: bool) -> None:
         super().__init__(host, port)
         self.bindings = bindings
-        self.cluster_name = cluster_name
-        self.cluster_id = "3a7c5cb4-7d5c-4b3a-9a58-6f5f0c5c0001"
         self.compact = compact
-        self.next_id = next_id
-        self.modern = modern
-        """Status numbers of 2.0.8 and later."""
-        self.versions = versions if versions is not None else {0: ("2.0.5", "abc1234"), 1: ("2.0.5", "abc1234")}
-        """Node id -> version, build; id 0 is the ConfigNode, the others are DataNodes."""
-        self.leader: ConfigNode | None = None
-        """Set: this one is a follower and redirects."""
-        self.nodes: dict[int, AINode] = {}
-        self.beat_tls: ssl.SSLContext | None = None
-        """Set: heartbeats go over TLS."""
-        self.requests: list[Call] = []
-        self.heartbeats: list[Heartbeat] = []
-        self._heartbeat_s = heartbeat_s
+        self.requests: list[Any] = []
+        """What record() keeps; each has a `method`."""
         self._scripts: dict[str, deque[Action]] = {}
-        self._arrived = threading.Condition()
+
+    @abc.abstractmethod
+    def record(self, method: str, args: Any, frame: bytes) -> None:
+        """Keep a request."""
+
+    @abc.abstractmethod
+    def _behave(self, method: str, args: Any, answer: Answer | None) -> Any:
+        """The result of a call."""
 
     # --- for tests
 
@@ -338,24 +320,11 @@ class ConfigNode(Listener):
         """Queue what the next calls of a method meet."""
         self._scripts.setdefault(method, deque()).extend(actions)
 
-    def calls(self, method: str) -> list[Call]:
+    def calls(self, method: str) -> list[Any]:
         """Requests of one method so far."""
         return [call for call in self.requests if call.method == method]
 
-    def wait_for_calls(self, method: str, count: int, timeout: float = 10) -> list[Call]:
-        """Wait until a method was called count times."""
-        with self._arrived:
-            if not self._arrived.wait_for(lambda: len(self.calls(method)) >= count, timeout):
-                raise AssertionError(f"{len(self.calls(method))} calls of {method} instead of {count}")
-        return self.calls(method)
-
     # --- serving
-
-    def start(self) -> None:
-        """Listen, and send heartbeats where asked to."""
-        super().start()
-        if self._heartbeat_s is not None:
-            self._spawn(self._beat)
 
     def serve(self, connection: socket.socket) -> None:
         """Answer frame after frame."""
@@ -380,9 +349,7 @@ class ConfigNode(Listener):
         args = args_class()
         args.read(protocol)
         action = self._next_action(method)
-        with self._arrived:
-            self.requests.append(Call(method, args, time.monotonic(), self.compact, frame))
-            self._arrived.notify_all()
+        self.record(method, args, frame)
         if isinstance(action, Silent):
             self.stopping.wait()
             return False
@@ -420,6 +387,63 @@ class ConfigNode(Listener):
     def _send(connection: socket.socket, message: bytes) -> bool:
         connection.sendall(struct.pack(">I", len(message)) + message)
         return True
+
+
+class ConfigNode(ScriptedService):
+    """A ConfigNode with one seat for an AINode."""
+
+    def __init__(
+        self,
+        bindings: Bindings,
+        *,
+        cluster_name: str = "defaultCluster",
+        host: str = "127.0.0.1",
+        port: int = 0,
+        compact: bool = False,
+        next_id: int = 2,
+        modern: bool = False,
+        versions: dict[int, tuple[str, str]] | None = None,
+        heartbeat_s: float | None = None,
+    ) -> None:
+        super().__init__(bindings, host, port, compact)
+        self.cluster_name = cluster_name
+        self.cluster_id = "3a7c5cb4-7d5c-4b3a-9a58-6f5f0c5c0001"
+        self.next_id = next_id
+        self.modern = modern
+        """Status numbers of 2.0.8 and later."""
+        self.versions = versions if versions is not None else {0: ("2.0.5", "abc1234"), 1: ("2.0.5", "abc1234")}
+        """Node id -> version, build; id 0 is the ConfigNode, the others are DataNodes."""
+        self.leader: ConfigNode | None = None
+        """Set: this one is a follower and redirects."""
+        self.nodes: dict[int, AINode] = {}
+        self.beat_tls: ssl.SSLContext | None = None
+        """Set: heartbeats go over TLS."""
+        self.heartbeats: list[Heartbeat] = []
+        self._heartbeat_s = heartbeat_s
+        self._arrived = threading.Condition()
+
+    # --- for tests
+
+    def wait_for_calls(self, method: str, count: int, timeout: float = 10) -> list[Call]:
+        """Wait until a method was called count times."""
+        with self._arrived:
+            if not self._arrived.wait_for(lambda: len(self.calls(method)) >= count, timeout):
+                raise AssertionError(f"{len(self.calls(method))} calls of {method} instead of {count}")
+        return self.calls(method)
+
+    # --- serving
+
+    def start(self) -> None:
+        """Listen, and send heartbeats where asked to."""
+        super().start()
+        if self._heartbeat_s is not None:
+            self._spawn(self._beat)
+
+    def record(self, method: str, args: Any, frame: bytes) -> None:
+        """Keep the request, and wake who waits for it."""
+        with self._arrived:
+            self.requests.append(Call(method, args, time.monotonic(), self.compact, frame))
+            self._arrived.notify_all()
 
     # --- behaviour
 

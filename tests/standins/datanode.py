@@ -15,7 +15,6 @@ import socket
 import struct
 import sys
 import time
-from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import ModuleType
@@ -23,12 +22,8 @@ from typing import Any
 
 import numpy as np
 from generated import generate
-from thrift.protocol.TBinaryProtocol import TBinaryProtocol
-from thrift.protocol.TCompactProtocol import TCompactProtocol
-from thrift.Thrift import TApplicationException, TMessageType
-from thrift.transport.TTransport import TMemoryBuffer
 
-from standins.confignode import IDL_DIR, Action, Answer, Cut, Fail, Listener, Mangle, Raw, Silent, Slow, read_frame
+from standins.confignode import IDL_DIR, Answer, ScriptedService
 
 #: Logical type -> physical type byte, encoding, NumPy type of the wire (None: texts).
 PHYSICAL: dict[str, tuple[int, int, str | None]] = {
@@ -133,7 +128,7 @@ class _Session:
     queries: dict[int, _Open] = field(default_factory=dict)
 
 
-class DataNode(Listener):
+class DataNode(ScriptedService):
     """A DataNode with the user root."""
 
     def __init__(
@@ -146,31 +141,19 @@ class DataNode(Listener):
         password: str = "root",
         precision: str | None = "ms",
     ) -> None:
-        super().__init__(host, port)
-        self.bindings = bindings
-        self.compact = compact
+        super().__init__(bindings, host, port, compact)
         self.password = password
         self.precision = precision
         self.tables: dict[str, Table] = {
             "SHOW VERSION": Table(["Version", "BuildInfo"], ["TEXT", "TEXT"], [["2.0.5", "abc1234"]])
         }
-        self.requests: list[Call] = []
         self.connections = 0
         self.sessions: dict[int, _Session] = {}
-        self._scripts: dict[str, deque[Action]] = {}
         self._next_id = 100
-
-    def script(self, method: str, *actions: Action) -> None:
-        """Queue what the next calls of a method meet."""
-        self._scripts.setdefault(method, deque()).extend(actions)
 
     def behave(self) -> None:
         """Forget what was scripted."""
         self._scripts.clear()
-
-    def calls(self, method: str) -> list[Call]:
-        """Requests of one method so far."""
-        return [call for call in self.requests if call.method == method]
 
     def expire(self) -> None:
         """Forget every session, as a restart or a time-out does; connections stay."""
@@ -181,57 +164,11 @@ class DataNode(Listener):
     def serve(self, connection: socket.socket) -> None:
         """Answer frame after frame."""
         self.connections += 1
-        while True:
-            frame = read_frame(connection)
-            if (frame[:1] == b"\x82") != self.compact:
-                return  # as the Java server does
-            if not self._answer(connection, frame):
-                return
+        super().serve(connection)
 
-    def _protocol(self, buffer: TMemoryBuffer) -> Any:
-        return TCompactProtocol(buffer) if self.compact else TBinaryProtocol(buffer)
-
-    def _answer(self, connection: socket.socket, frame: bytes) -> bool:
-        protocol = self._protocol(TMemoryBuffer(frame))
-        method, _, seqid = protocol.readMessageBegin()
-        args = getattr(self.bindings.service, f"{method}_args")()
-        args.read(protocol)
+    def record(self, method: str, args: Any, frame: bytes) -> None:
+        """Keep the request."""
         self.requests.append(Call(method, args, time.monotonic()))
-        queue = self._scripts.get(method)
-        action = queue.popleft() if queue else None
-        if isinstance(action, Silent):
-            self.stopping.wait()
-            return False
-        if isinstance(action, Slow):
-            self.stopping.wait(action.seconds)
-        if isinstance(action, Raw):
-            connection.sendall(action.data)
-            return False
-        if isinstance(action, Fail):
-            failure = TApplicationException(action.type, action.message)
-            return self._send(connection, self._encode(method, seqid, failure, TMessageType.EXCEPTION))
-        result = getattr(self.bindings.service, f"{method}_result")()
-        result.success = self._behave(method, args, action if isinstance(action, Answer) else None)
-        message = self._encode(method, seqid, result, TMessageType.REPLY)
-        if isinstance(action, Cut):
-            connection.sendall((struct.pack(">I", len(message)) + message)[: action.after])
-            return False
-        if isinstance(action, Mangle):
-            message = action.change(message)
-        return self._send(connection, message)
-
-    def _encode(self, method: str, seqid: int, body: Any, kind: int) -> bytes:
-        buffer = TMemoryBuffer()
-        protocol = self._protocol(buffer)
-        protocol.writeMessageBegin(method, kind, seqid)
-        body.write(protocol)
-        protocol.writeMessageEnd()
-        return bytes(buffer.getvalue())
-
-    @staticmethod
-    def _send(connection: socket.socket, message: bytes) -> bool:
-        connection.sendall(struct.pack(">I", len(message)) + message)
-        return True
 
     # --- behaviour
 
