@@ -3,11 +3,17 @@
  * protocol. */
 #include "protocol/types.h"
 #include "replies.h"
+#include "reply_driver.h"
 
-#include <stddef.h>
-#include <stdint.h>
+const guint fuzz_n_replies = 4 * (guint)AIN_REPLY_KINDS;
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+GByteArray *fuzz_reply_new(guint index, guint8 *head) {
+  *head = (guint8)(index / 2);
+  AinReplyKind kind = (AinReplyKind)(*head / 2);
+  gboolean compact = *head % 2 == 1;
+  return index % 2 == 0 ? test_reply_new(kind, compact) : test_reply_exception(kind, compact, 6, "a text");
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   ain_protocol_register_types();
   if (size > 0) {

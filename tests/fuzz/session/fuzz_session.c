@@ -3,11 +3,15 @@
  * protocol. */
 #include "answers.h"
 #include "protocol/types.h"
+#include "reply_driver.h"
 
-#include <stddef.h>
-#include <stdint.h>
+const guint fuzz_n_replies = 2 * (guint)AIN_SESSION_CALLS;
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+GByteArray *fuzz_reply_new(guint index, guint8 *head) {
+  *head = (guint8)index;
+  return test_answer_new((AinSessionCall)(*head / 2), *head % 2 == 1);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   ain_protocol_register_types();
   if (size == 0) {

@@ -1,22 +1,19 @@
-/* Runs the fuzz target without libFuzzer: over every kind of reply, and `rounds` seeded changes of them.
- *   driver ROUNDS          (ctest)
- *   driver --seeds FOLDER  (writes a corpus for libFuzzer) */
-#include "answers.h"
+/* Runs a fuzz target of replies without libFuzzer: over every kind of reply, and `rounds` seeded changes of
+ * them. driver ROUNDS          (ctest) driver --seeds FOLDER  (writes a corpus for libFuzzer) */
+#include "reply_driver.h"
+
 #include "protocol/types.h"
 
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
-enum { N_SEEDS = 2 * (int)AIN_SESSION_CALLS };
 #define SEED 20250901
 
+/* As the target takes it: the byte that names call and protocol, then the frame. */
 static GByteArray *new_seed(guint index) {
-  guint8 head = (guint8)index;
-  g_autoptr(GByteArray) frame = test_answer_new((AinSessionCall)(head / 2), head % 2 == 1);
+  guint8 head = 0;
+  g_autoptr(GByteArray) frame = fuzz_reply_new(index, &head);
   GByteArray *seed = g_byte_array_append(g_byte_array_new(), &head, 1);
   return g_byte_array_append(seed, frame->data, frame->len);
 }
@@ -51,7 +48,7 @@ static void change(GByteArray *bytes, GRand *random) {
 }
 
 static int write_seeds(const char *folder) {
-  for (guint i = 0; i < N_SEEDS; i++) {
+  for (guint i = 0; i < fuzz_n_replies; i++) {
     g_autofree char *path = g_strdup_printf("%s/reply_%02u", folder, i);
     g_autoptr(GByteArray) seed = new_seed(i);
     g_autoptr(GError) error = NULL;
@@ -71,13 +68,13 @@ int main(int argc, char **argv) {
   guint64 rounds = argc > 1 ? g_ascii_strtoull(argv[1], NULL, 10) : 10000;
   g_autoptr(GRand) random = g_rand_new_with_seed(SEED);
   g_autoptr(GPtrArray) seeds = g_ptr_array_new_with_free_func((GDestroyNotify)g_byte_array_unref);
-  for (guint i = 0; i < N_SEEDS; i++) {
+  for (guint i = 0; i < fuzz_n_replies; i++) {
     g_ptr_array_add(seeds, new_seed(i));
   }
   for (guint64 i = 0; i < rounds; i++) {
-    const GByteArray *seed = g_ptr_array_index(seeds, i % N_SEEDS);
+    const GByteArray *seed = g_ptr_array_index(seeds, i % fuzz_n_replies);
     g_autoptr(GByteArray) bytes = g_byte_array_append(g_byte_array_new(), seed->data, seed->len);
-    if (i >= N_SEEDS) {
+    if (i >= fuzz_n_replies) {
       change(bytes, random);
     }
     /* an exact copy, so that a sanitizer sees a read past its end */
