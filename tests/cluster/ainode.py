@@ -307,7 +307,13 @@ def _is_known(cluster: Cluster, model_id: str, seen: int) -> bool:
 
 
 def ask_model(
-    cluster: Cluster, model_id: str, source: str, *, length: int = 96, options: dict[str, str] | None = None
+    cluster: Cluster,
+    model_id: str,
+    source: str,
+    *,
+    length: int = 96,
+    options: dict[str, str] | None = None,
+    timeout_s: float = 0,
 ) -> Rows:
     """What a model answers to "select COLUMNS from root.DATABASE.DEVICE ...", by the statement that works there.
 
@@ -317,7 +323,7 @@ def ask_model(
     if calls_inference(cluster.version):
         pairs = (options or {}).items()
         given = "".join(f", {name}={value}" if name == "window" else f', {name}="{value}"' for name, value in pairs)
-        return cluster.query(f'CALL INFERENCE({model_id}, "{source}"{given})')
+        return cluster.query(f'CALL INFERENCE({model_id}, "{source}"{given})', timeout_s=timeout_s)
     found = re.fullmatch(r"select (.+) from root\.(\w+)\.(\w+)(.*)", source)
     assert found, source
     columns, database, table, rest = found.groups()
@@ -331,6 +337,7 @@ def ask_model(
         f"SELECT * FROM FORECAST(MODEL_ID=>'{model_id}', {argument}=>({text}) ORDER BY time{more})",
         table=True,
         database=database,
+        timeout_s=timeout_s,
     )
     rows = sorted(answer.rows, key=lambda row: int(row[0]))
     return Rows(answer.columns[1:], [row[1:] for row in rows])
