@@ -46,7 +46,7 @@ step() {
 }
 
 say "packages"
-need_packages "${build_packages[@]}" clang-format clang-tidy debootstrap iproute2 mandoc openssl procps shellcheck strace \
+need_packages "${build_packages[@]}" buildah clang-format clang-tidy debootstrap iproute2 mandoc openssl procps shellcheck strace \
   systemd util-linux
 model_python
 say "models run with $python"

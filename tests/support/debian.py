@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import tempfile
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 CACHE = Path(os.environ.get("IOTDB_AINODE_CACHE", Path.home() / ".cache" / "iotdb-ainode"))
@@ -48,6 +49,8 @@ class Machine:
     """A directory that is a whole Debian system."""
 
     root: Path
+    mounted: dict[str, Path] = field(default_factory=dict)
+    """Folders of ours that its processes see at these absolute paths, as a container sees a volume."""
 
     def inside(self, path: str) -> Path:
         """The place of an absolute path of the machine, links followed as the machine would."""
@@ -64,6 +67,8 @@ class Machine:
     def command(self, *words: str, network: bool = True, user: str = "root", **environment: str) -> list[str]:
         """The command line that runs `words` in the machine; all its processes end with the first."""
         mounts = 'mount -t proc proc "$root/proc" && mount --bind /dev "$root/dev"'
+        for path, folder in self.mounted.items():
+            mounts += f' && mount --bind {shlex.quote(str(folder))} "$root"{shlex.quote(path)}'
         script = f'root=$1; shift; {mounts} && exec chroot "$root" "$@"'
         line = ["unshare", "--mount", "--pid", "--fork", "--kill-child", *([] if network else ["--net"]),
                 "sh", "-c", script, "sh", str(self.root)]  # fmt: skip

@@ -47,11 +47,16 @@ def write_model(machine: Machine) -> str:
 
 @contextlib.contextmanager
 def running(
-    machine: Machine, config_node: ConfigNode, *words: str, user: str = "root", **environment: str
+    machine: Machine,
+    config_node: ConfigNode,
+    *words: str,
+    user: str = "root",
+    log: Path | None = None,
+    **environment: str,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Runs a start script in the foreground until the block ends; then SIGTERM, and exit code 0."""
     before = len(config_node.calls("registerAINode")) + len(config_node.calls("restartAINode"))
-    log = machine.root.parent / "node.log"
+    log = log or machine.root.parent / "node.log"
     with log.open("ab") as output:
         line = machine.command(*words, user=user, **environment)
         process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
