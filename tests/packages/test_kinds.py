@@ -82,10 +82,7 @@ def test_of_the_distribution(
     machine.inside("/usr/local/bin/py").symlink_to("/usr/bin/python3")
     names = ["/usr/bin/python3", "/opt/a venv/bin/python", "/opt/a venv", "/usr/local/bin/py"]
     lives(machine, [Kind(name, "3.11.", "executed") for name in names], package, config_node, services)
-
-
-def test_pypy(machine: Machine, package: Path) -> None:
-    """The real one."""
+    # and the one that is no CPython
     for name in ("/usr/bin/pypy3", "pypy3"):
         said = refused(machine, package, name)
         assert re.search(rf"{name} is pypy 3\.\S+, and AINode runs models with CPython 3.9 or newer", said)
