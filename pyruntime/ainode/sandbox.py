@@ -1,5 +1,6 @@
 """What a worker may touch once it runs user code: its interpreter, its model, its shared memory, a private folder."""
 
+import functools
 import os
 import shutil
 import sys
@@ -42,6 +43,18 @@ def private_folder() -> str:
     return tempfile.mkdtemp(prefix=f"worker-{os.getpid()}-", dir=base)
 
 
+def _with_targets(paths: set[str]) -> set[str]:
+    return paths | {os.path.realpath(path) for path in paths}
+
+
+@functools.lru_cache(maxsize=1)
+def environment() -> frozenset[str]:
+    """What every worker of this interpreter may read. The prototype asks, so that the forked have it."""
+    paths = {*_SYSTEM, sys.prefix, sys.base_prefix, sys.exec_prefix}
+    paths.update(path for path in sys.path if path and os.path.exists(path))
+    return frozenset(_with_targets(paths))
+
+
 def enter(model_directory: str, read_paths: list[str], template: bool = False) -> str:
     """Shuts this process in; returns one line that says what the kernel could apply. OSError: it refused.
 
@@ -50,9 +63,7 @@ def enter(model_directory: str, read_paths: list[str], template: bool = False) -
     private = private_folder()
     for name in _HOMES:
         os.environ[name] = private
-    readable = {*_SYSTEM, sys.prefix, sys.base_prefix, sys.exec_prefix, model_directory, *read_paths}
-    readable.update(path for path in sys.path if path and os.path.exists(path))
-    readable.update(os.path.realpath(path) for path in list(readable))
+    readable = environment() | _with_targets({model_directory, *read_paths})
     global _entered
     _entered = True
     return _ainode.enter_sandbox(sorted(readable), [private, *_DEVICES], template)
