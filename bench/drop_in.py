@@ -1,9 +1,10 @@
 """How long weights of the published sizes take from the last close to SHOW MODELS saying active, against 2 s.
 
-    python bench/drop_in.py --python PYTHON [--rounds 3] [--weights DIR] [--out FILE]
+    python bench/drop_in.py --python PYTHON [--rounds 3] [--wait 10] [--weights DIR] [--out FILE]
 
 A node with the given interpreter runs meanwhile; the files are copied as `cp` does, config.json first. Prints one row a
-model: the time, its phases as the node sees them, and the processor time of all its processes.
+model: the time; its phases: until SHOW MODELS says LOADING, reading, comparing numbers of threads, the trial request;
+and the processor time of all processes of the node.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from typing import Any
 
 import nodes  # noqa: F401 - extends the path by tests/support
 from caller import Caller
-from compare import Figures, Table, processor_times, shown
+from compare import Figures, processor_times, shown
 from generated import load_families
 from nodes import ROOT, Node, Ours, load_bindings
 
@@ -48,6 +49,18 @@ def wait_for(caller: Caller, model: str, wanted: tuple[str, ...]) -> float:
     return time.monotonic() - begun
 
 
+def settle(wait: float) -> float:
+    """Waits at most so long for a quiet machine; per cent of its processors that are busy then."""
+    deadline = time.monotonic() + wait
+    while True:
+        idle, total = processor_times()
+        time.sleep(0.2)
+        idle_then, total_then = processor_times()
+        busy = 100 * (1 - (idle_then - idle) / max(total_then - total, 1))
+        if busy < 10 or time.monotonic() > deadline:
+            return busy
+
+
 def processor_seconds(node: Node) -> float:
     """Of the node's processes, also of those that ended."""
     ticks = 0
@@ -66,10 +79,10 @@ def phases(node: Node) -> list[float]:
     return [float(seconds) for seconds in found[-1]] if found else []
 
 
-def drop(node: Node, caller: Caller, model: str, source: Path, figures: Figures) -> None:
+def drop(node: Node, caller: Caller, model: str, source: Path, figures: Figures, wait: float) -> None:
     """One copy, one removal."""
     folder = node.home / "data" / "ainode" / "models" / "weights" / model
-    idle, total = processor_times()
+    figures["busy %"].append(settle(wait))
     spent = processor_seconds(node)
     folder.mkdir(parents=True)
     for name in ("config.json", "model.safetensors"):
@@ -78,14 +91,11 @@ def drop(node: Node, caller: Caller, model: str, source: Path, figures: Figures)
     noticed = wait_for(caller, model, ("LOADING", "ACTIVE"))
     wait_for(caller, model, ("ACTIVE",))
     active = time.monotonic() - closed
-    own = processor_seconds(node)
-    idle_then, total_then = processor_times()
     time.sleep(0.5)  # the process that tried them ends
-    own = max(own, processor_seconds(node))
     figures[f"{model} active"].append(active)
     figures[f"{model} noticed"].append(noticed)
-    figures[f"{model} cpu"].append(own - spent)
-    figures[f"{model} idle"].append(100 * (idle_then - idle) / max(total_then - total, 1))
+    figures[f"{model} cpu"].append(processor_seconds(node) - spent)
+    figures[f"{model} MB"].append((source / "model.safetensors").stat().st_size / 1e6)
     for name, seconds in zip(("read", "threads", "trial"), phases(node)):  # noqa: B905 - there may be none
         figures[f"{model} {name}"].append(seconds)
     print(f"{model}: active after {active:.2f} s, noticed after {noticed:.2f} s", file=sys.stderr, flush=True)
@@ -95,17 +105,19 @@ def drop(node: Node, caller: Caller, model: str, source: Path, figures: Figures)
 
 def make_table(figures: Figures) -> str:
     """One row a model."""
-    table = Table()
+    lines = [
+        f"Other work on the machine before each copy: {shown(figures['busy %'])} % of its processors.",
+        "",
+        "| weights | last close to active | noticed | read | threads | trial | processor time | target | met |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
     for model in MODELS:
-        parts = "; ".join(
-            f"{name} {shown(figures[f'{model} {name}'], 2)} s"
-            for name in ("noticed", "read", "threads", "trial", "cpu")
-            if figures[f"{model} {name}"]
-        )
         seconds = figures[f"{model} active"]
-        table.row(f"{model}, last close to active", f"{shown(seconds, 2)} s", parts, f"≤ {TARGET_S:.0f} s",
-                  f"{shown(seconds, 2)} s", statistics.median(seconds) <= TARGET_S)  # fmt: skip
-    return "\n".join(table.lines)
+        names = ("active", "noticed", "read", "threads", "trial", "cpu")
+        cells = " | ".join(f"{shown(figures[f'{model} {name}'], 2)} s" for name in names)
+        met = "yes" if statistics.median(seconds) <= TARGET_S else "**no**"
+        lines.append(f"| {model}, {figures[f'{model} MB'][0]:.0f} MB | {cells} | ≤ {TARGET_S:.0f} s | {met} |")
+    return "\n".join(lines)
 
 
 def parse_options() -> argparse.Namespace:
@@ -114,6 +126,7 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--python", required=True, help="interpreter that runs the models")
     parser.add_argument("--build", default=str(ROOT / "build" / "release"), help="CMake build folder")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--wait", type=float, default=10, help="seconds to wait for a quiet machine before a copy")
     parser.add_argument("--weights", type=Path, help="folder that keeps the random weights (850 MB)")
     parser.add_argument("--out", type=Path, help="file for the table; default: stdout")
     return parser.parse_args()
@@ -133,7 +146,7 @@ def measure(options: argparse.Namespace, home: Path, figures: Figures) -> None:
         time.sleep(4)  # PyTorch is imported
         with Caller(node.port, service, 60) as caller:
             for model, kind in list(MODELS.items()) * options.rounds:
-                drop(node, caller, model, weights / kind, figures)
+                drop(node, caller, model, weights / kind, figures, options.wait)
     finally:
         node.close()
 
