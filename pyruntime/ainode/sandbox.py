@@ -1,6 +1,7 @@
 """What a worker may touch once it runs user code: its interpreter, its model, its shared memory, a private folder."""
 
 import os
+import resource
 import shutil
 import sys
 import tempfile
@@ -11,7 +12,7 @@ import _ainode
 _SYSTEM = [
     *("/usr", "/lib", "/lib64", "/lib32", "/etc/ld.so.cache", "/etc/localtime", "/etc/timezone"),
     *("/etc/ssl", "/etc/mime.types", "/proc", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm"),
-    *("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"),
+    *("/dev/null", "/dev/urandom", "/dev/random"),
 ]
 _DEVICES = ["/dev/null", "/dev/nvidiactl", "/dev/nvidia-uvm", *(f"/dev/nvidia{index}" for index in range(16))]
 #: Folders that libraries write to, pointed at the private one.
@@ -22,6 +23,9 @@ HINT = (
     "ain_worker_read_paths), and may not use the network or start programs (the operator can let it out: "
     "ain_worker_sandbox_off_models)"
 )
+#: Of one file that a model writes, in bytes; and how many it may have open.
+LARGEST_FILE = 256 << 20
+MOST_FILES = 1024
 _DENIALS = ("Operation not permitted", "Permission denied")
 _entered = False
 
@@ -42,11 +46,21 @@ def private_folder() -> str:
     return tempfile.mkdtemp(prefix=f"worker-{os.getpid()}-", dir=base)
 
 
-def enter(model_directory: str, read_paths: list[str], template: bool = False) -> str:
-    """Shuts this process in; returns one line that says what the kernel could apply. OSError: it refused.
+def _bound_files() -> None:
+    for limit, most in ((resource.RLIMIT_FSIZE, LARGEST_FILE), (resource.RLIMIT_NOFILE, MOST_FILES)):
+        now = resource.getrlimit(limit)[1]
+        bound = most if now == resource.RLIM_INFINITY else min(most, now)
+        resource.setrlimit(limit, (bound, bound))
 
-    template: this process will fork others, which narrow the sandbox to themselves.
+
+def enter(model_directory: str, read_paths: list[str], template: bool = False, trusted: bool = False) -> str:
+    """Shuts this process in; returns one line that says what holds, and what the machine lacks or denies.
+
+    template: this process will fork others, which narrow the sandbox to themselves. trusted: it runs no code of users
+    (or on a device whose driver needs it): it may make shared memory, and files of any size.
     """
+    if not trusted:
+        _bound_files()
     private = private_folder()
     for name in _HOMES:
         os.environ[name] = private
@@ -55,4 +69,4 @@ def enter(model_directory: str, read_paths: list[str], template: bool = False) -
     readable.update(os.path.realpath(path) for path in list(readable))
     global _entered
     _entered = True
-    return _ainode.enter_sandbox(sorted(readable), [private, *_DEVICES], template)
+    return _ainode.enter_sandbox(sorted(readable), [private, *_DEVICES], template, trusted)

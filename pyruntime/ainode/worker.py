@@ -20,6 +20,9 @@ LOADERS: dict[str, str] = {
     "pipeline": "ainode.pipeline",
 }
 
+#: Kinds that bring weights and no code: ours copies those into sealed memory.
+OUR_CODE = ("timer", "sundial")
+
 _MISSING = "{name} is not installed in this Python environment: run `ainode env install` for it and start again"
 
 
@@ -64,7 +67,8 @@ def run() -> None:
         if spec.sandbox:
             from ainode import sandbox
 
-            applied = sandbox.enter(spec.directory, list(spec.read_paths), spec.template)
+            trusted = spec.kind in OUR_CODE or spec.device != "cpu"
+            applied = sandbox.enter(spec.directory, list(spec.read_paths), spec.template, trusted)
             if " no " in applied:
                 print(f"the sandbox is incomplete: {applied}", flush=True)
         model = load_model(spec)
