@@ -8,8 +8,6 @@ typedef struct AinPrototype AinPrototype;
 struct AinRuntime {
   AinLoop *loop;
   AinRuntimeConfig config; /* strings owned */
-  int wake_fd;             /* workers write it when the host sleeps */
-  AinLoopFd *wake_watch;
   AinBudget *budget;
   GPtrArray *busy;         /* workers with unanswered jobs; borrowed */
   GPtrArray *reapers;      /* killed processes whose end is not yet collected */
@@ -17,6 +15,8 @@ struct AinRuntime {
   gint64 oom_kills;        /* of the machine, when a process of ours was last started or killed by signal 9 */
   AinPrototype *prototype; /* NULL in spawn mode */
   GPtrArray *retired;      /* AinPrototype: of an environment that has changed, with workers yet */
+  GArray *groups;          /* pid_t: process groups of what was spawned */
+  AinLoopTimer *sweep;     /* a process has ended: look for what it left behind */
 };
 
 /* --- prototype.c --- */
@@ -42,6 +42,8 @@ void ain_template_fork(AinTemplate *template, AinWorker *worker, const AinWorker
                        AinProcessFds *fds);
 gboolean ain_template_declines(const AinTemplate *template); /* it cannot fork */
 void ain_template_forget(AinTemplate *template, AinWorker *worker);
+/* It was asked for a process and does not answer: it is ended. */
+void ain_template_overdue(AinTemplate *template, const GError *error);
 /* From the template's process; FALSE when it is not for us. */
 gboolean ain_template_message(AinTemplate *template, const AinMessage *message, const char *text);
 
@@ -57,6 +59,14 @@ void ain_runtime_forget(AinRuntime *runtime, AinWorker *worker);
 /* A killed process: when the kernel is done with it, its end is collected (pid; 0: it is another's child) and
  * what it mapped is let go of. Takes pidfd and memory (AinMemory; or NULL). */
 void ain_runtime_reap_later(AinRuntime *runtime, pid_t pid, int pidfd, GPtrArray *memory);
+
+/* --- orphans.c --- */
+/* A process of ours was spawned, and leads a group of its own. */
+void ain_orphans_note(AinRuntime *runtime, pid_t leader);
+/* A process of ours has ended: those that it started and that outlive it are ended, too, from the loop. */
+void ain_orphans_sweep_soon(AinRuntime *runtime);
+/* All of ours have ended and been waited for: ends what is left of them, and waits for that. */
+void ain_orphans_sweep_all(AinRuntime *runtime);
 
 /* --- worker.c --- */
 gboolean ain_worker_pass_fork(AinWorker *process, guint64 request, const AinProcessFds *fds, GError **error);

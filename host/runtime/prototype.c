@@ -182,6 +182,7 @@ static void prototype_died(AinPrototype *prototype) {
   g_warning("%s", prototype->reason);
   g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_ENVIRONMENT, "%s", prototype->reason);
   let_go(prototype);
+  ain_orphans_sweep_soon(prototype->runtime);
   if (!prototype->retired) {
     schedule_restart(prototype);
   }
@@ -330,6 +331,7 @@ static gboolean launch(AinPrototype *prototype, GError **error) {
     return FALSE;
   }
   AinLoop *loop = prototype->runtime->loop;
+  ain_orphans_note(prototype->runtime, pid);
   prototype->pid = pid;
   prototype->control = ain_fd_steal(&ours);
   prototype->pid_watch = ain_loop_watch(loop, prototype->pidfd, EPOLLIN, pid_ready, prototype);

@@ -1,0 +1,92 @@
+/* Processes that a model started and left behind. The sandbox lets a model start none; where it is off, or
+ * the machine denies it, or while a template loads, a model can. The host is the subreaper of all that it
+ * spawns: who outlives its parent becomes the host's child, and is known by its process group, which is that
+ * of the spawned process. */
+#include "runtime/internal.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define AGAIN_US (G_GINT64_CONSTANT(50) * 1000)
+/* Each round ends one generation of what is left. */
+#define LAST_ROUNDS 1000
+
+void ain_orphans_note(AinRuntime *runtime, pid_t leader) {
+  g_array_append_val(runtime->groups, leader);
+}
+
+static gboolean is_group(const AinRuntime *runtime, pid_t group) {
+  for (guint i = 0; i < runtime->groups->len; i++) {
+    if (g_array_index(runtime->groups, pid_t, i) == group) {
+      return TRUE;
+    }
+  }
+  return FALSE;
+}
+
+/* Our own child, not yet waited for: the number is its own. Leaders are waited for by who spawned them. TRUE:
+ * it is about to end. */
+static gboolean end_orphan(const AinRuntime *runtime, pid_t pid) {
+  pid_t group = getpgid(pid);
+  if (group <= 0 || group == pid || !is_group(runtime, group)) {
+    return FALSE;
+  }
+  kill(pid, SIGKILL);
+  return waitpid(pid, NULL, WNOHANG) == 0;
+}
+
+static gboolean end_children(const AinRuntime *runtime, const char *thread) {
+  g_autofree char *path = g_build_filename("/proc/self/task", thread, "children", NULL);
+  g_autofree char *text = NULL;
+  gboolean left = FALSE;
+  if (!g_file_get_contents(path, &text, NULL, NULL)) { /* the thread has ended, or the kernel does not tell */
+    return FALSE;
+  }
+  g_auto(GStrv) words = g_strsplit(text, " ", -1);
+  for (char **word = words; *word != NULL; word++) {
+    pid_t pid = (pid_t)strtol(*word, NULL, 10);
+    left |= pid > 0 && end_orphan(runtime, pid);
+  }
+  return left;
+}
+
+/* TRUE: some are about to end, and may leave others behind. */
+static gboolean sweep(AinRuntime *runtime) {
+  g_autoptr(GDir) threads = g_dir_open("/proc/self/task", 0, NULL);
+  const char *thread;
+  gboolean left = FALSE;
+  while (threads != NULL && (thread = g_dir_read_name(threads)) != NULL) {
+    left |= end_children(runtime, thread);
+  }
+  for (guint i = runtime->groups->len; i > 0; i--) {
+    pid_t group = g_array_index(runtime->groups, pid_t, i - 1);
+    if (kill(-group, 0) != 0 && errno == ESRCH) {
+      g_array_remove_index_fast(runtime->groups, i - 1);
+    }
+  }
+  return left;
+}
+
+static void sweep_due(gpointer data) {
+  AinRuntime *runtime = data;
+  runtime->sweep = NULL;
+  if (sweep(runtime)) {
+    runtime->sweep = ain_loop_timer(runtime->loop, ain_loop_now() + AGAIN_US, sweep_due, runtime);
+  }
+}
+
+void ain_orphans_sweep_soon(AinRuntime *runtime) {
+  if (runtime->sweep == NULL) {
+    runtime->sweep = ain_loop_timer(runtime->loop, ain_loop_now(), sweep_due, runtime);
+  }
+}
+
+void ain_orphans_sweep_all(AinRuntime *runtime) {
+  ain_loop_timer_stop(g_steal_pointer(&runtime->sweep));
+  for (guint round = 0; round < LAST_ROUNDS && sweep(runtime); round++) {
+    g_usleep(1000);
+  }
+}
