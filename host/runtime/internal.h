@@ -5,6 +5,11 @@
 
 typedef struct AinPrototype AinPrototype;
 
+typedef struct {
+  pid_t leader;
+  gboolean spawned; /* our own child from the start: it is waited for by who spawned it */
+} AinGroup;
+
 struct AinRuntime {
   AinLoop *loop;
   AinRuntimeConfig config; /* strings owned */
@@ -15,7 +20,7 @@ struct AinRuntime {
   gint64 oom_kills;        /* of the machine, when a process of ours was last started or killed by signal 9 */
   AinPrototype *prototype; /* NULL in spawn mode */
   GPtrArray *retired;      /* AinPrototype: of an environment that has changed, with workers yet */
-  GArray *groups;          /* pid_t: process groups of what was spawned */
+  GArray *groups;          /* AinGroup: of prototypes, templates and workers */
   AinLoopTimer *sweep;     /* a process has ended: look for what it left behind */
 };
 
@@ -61,8 +66,8 @@ void ain_runtime_forget(AinRuntime *runtime, AinWorker *worker);
 void ain_runtime_reap_later(AinRuntime *runtime, pid_t pid, int pidfd, GPtrArray *memory);
 
 /* --- orphans.c --- */
-/* A process of ours was spawned, and leads a group of its own. */
-void ain_orphans_note(AinRuntime *runtime, pid_t leader);
+/* A process of ours is there, and leads a group of its own or will. */
+void ain_orphans_note(AinRuntime *runtime, pid_t leader, gboolean spawned);
 /* A process of ours has ended: those that it started and that outlive it are ended, too, from the loop. */
 void ain_orphans_sweep_soon(AinRuntime *runtime);
 /* All of ours have ended and been waited for: ends what is left of them, and waits for that. */

@@ -1,7 +1,7 @@
 /* Processes that a model started and left behind. The sandbox lets a model start none; where it is off, or
  * the machine denies it, or while a template loads, a model can. The host is the subreaper of all that it
- * spawns: who outlives its parent becomes the host's child, and is known by its process group, which is that
- * of the spawned process. */
+ * spawns: who outlives its parent becomes the host's child, and is known by its process group. A prototype, a
+ * template and a worker lead one each (worker.py); those that a template forks are in the template's. */
 #include "runtime/internal.h"
 
 #include <errno.h>
@@ -10,32 +10,41 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define AGAIN_US (G_GINT64_CONSTANT(50) * 1000)
+#define AGAIN_US (G_GINT64_CONSTANT(20) * 1000)
 /* Each round ends one generation of what is left. */
 #define LAST_ROUNDS 1000
 
-void ain_orphans_note(AinRuntime *runtime, pid_t leader) {
-  g_array_append_val(runtime->groups, leader);
+void ain_orphans_note(AinRuntime *runtime, pid_t leader, gboolean spawned) {
+  AinGroup group = { leader, spawned };
+  g_array_append_val(runtime->groups, group);
 }
 
-static gboolean is_group(const AinRuntime *runtime, pid_t group) {
+static const AinGroup *find_group(const AinRuntime *runtime, pid_t leader) {
   for (guint i = 0; i < runtime->groups->len; i++) {
-    if (g_array_index(runtime->groups, pid_t, i) == group) {
-      return TRUE;
+    const AinGroup *group = &g_array_index(runtime->groups, AinGroup, i);
+    if (group->leader == leader) {
+      return group;
     }
   }
-  return FALSE;
+  return NULL;
 }
 
-/* Our own child, not yet waited for: the number is its own. Leaders are waited for by who spawned them. TRUE:
- * it is about to end. */
+/* pid is our own child, not yet waited for: the number is its own. TRUE: something was done, after which
+ * others may be left behind. */
 static gboolean end_orphan(const AinRuntime *runtime, pid_t pid) {
-  pid_t group = getpgid(pid);
-  if (group <= 0 || group == pid || !is_group(runtime, group)) {
+  pid_t leader = getpgid(pid);
+  const AinGroup *group = leader > 0 ? find_group(runtime, leader) : NULL;
+  if (group == NULL) {
+    return FALSE;
+  }
+  /* Who spawned a process waits for it; a forked one comes to us when its prototype has ended. */
+  gboolean kept = leader == pid ? group->spawned : kill(leader, 0) == 0;
+  if (kept) {
     return FALSE;
   }
   kill(pid, SIGKILL);
-  return waitpid(pid, NULL, WNOHANG) == 0;
+  (void)waitpid(pid, NULL, WNOHANG); /* or the next time */
+  return TRUE;
 }
 
 static gboolean end_children(const AinRuntime *runtime, const char *thread) {
@@ -53,7 +62,7 @@ static gboolean end_children(const AinRuntime *runtime, const char *thread) {
   return left;
 }
 
-/* TRUE: some are about to end, and may leave others behind. */
+/* TRUE: some were ended; look again. */
 static gboolean sweep(AinRuntime *runtime) {
   g_autoptr(GDir) threads = g_dir_open("/proc/self/task", 0, NULL);
   const char *thread;
@@ -62,8 +71,9 @@ static gboolean sweep(AinRuntime *runtime) {
     left |= end_children(runtime, thread);
   }
   for (guint i = runtime->groups->len; i > 0; i--) {
-    pid_t group = g_array_index(runtime->groups, pid_t, i - 1);
-    if (kill(-group, 0) != 0 && errno == ESRCH) {
+    pid_t leader = g_array_index(runtime->groups, AinGroup, i - 1).leader;
+    /* A worker that is just starting does not lead its group yet. */
+    if (kill(leader, 0) != 0 && errno == ESRCH && kill(-leader, 0) != 0 && errno == ESRCH) {
       g_array_remove_index_fast(runtime->groups, i - 1);
     }
   }

@@ -109,7 +109,7 @@ AinRuntime *ain_runtime_new(AinLoop *loop, const AinRuntimeConfig *config, GErro
   runtime->reapers = g_ptr_array_new_with_free_func(reaper_free);
   runtime->retired = g_ptr_array_new_with_free_func((GDestroyNotify)ain_prototype_free);
   runtime->next_id = 1;
-  runtime->groups = g_array_new(FALSE, FALSE, sizeof(pid_t));
+  runtime->groups = g_array_new(FALSE, FALSE, sizeof(AinGroup));
   /* What a process of ours leaves behind comes to us, who end it. A worker may close the end of a pipe that
    * wakes it. */
   struct sigaction ignore = { .sa_handler = SIG_IGN };

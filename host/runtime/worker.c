@@ -219,7 +219,6 @@ static void ended_by_itself(AinWorker *worker, int status) {
 }
 
 void ain_worker_reaped(AinWorker *worker, int wait_status) {
-  ain_orphans_sweep_soon(worker->runtime);
   worker->pid = 0;
   worker->dead = TRUE;
   /* Results it published before it died are good: take them first. */
@@ -237,6 +236,7 @@ static void spawned_ended(guint32 events, gpointer data) {
   AinWorker *worker = data;
   int status = 0;
   waitpid(worker->pid, &status, 0);
+  ain_orphans_sweep_soon(worker->runtime);
   ain_worker_reaped(worker, status);
 }
 
@@ -581,7 +581,7 @@ static gboolean spawn(AinWorker *worker, GError **error) {
     worker->pid = 0;
     return FALSE;
   }
-  ain_orphans_note(worker->runtime, worker->pid);
+  ain_orphans_note(worker->runtime, worker->pid, TRUE);
   worker->pid_watch = ain_loop_watch(worker->runtime->loop, worker->pidfd, EPOLLIN, spawned_ended, worker);
   return TRUE;
 }
@@ -1009,6 +1009,7 @@ gboolean ain_worker_poll(AinWorker *worker) {
     did = TRUE;
     note_duration(worker);
     if (!take_result(worker, &result)) {
+      worker->tail--; /* it is this job that ended the worker */
       break;
     }
   }

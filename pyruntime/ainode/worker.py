@@ -1,8 +1,10 @@
 """A worker: loads one model, then answers jobs until the host says stop."""
 
+import contextlib
 import dataclasses
 import importlib
 import json
+import os
 import resource
 from typing import Any, Callable, Optional
 
@@ -57,6 +59,8 @@ def run() -> None:
     message = _ainode.receive()
     if message is None:
         return
+    with contextlib.suppress(OSError):
+        os.setpgid(0, 0)  # what the model may leave behind is known by it; what the host spawned leads one already
     try:
         spec = Spec.parse(json.loads(message[3]))
         threads = spec.threads

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/audit.h>
+#include <linux/capability.h>
 #include <linux/filter.h>
 #include <linux/ioprio.h>
 #include <linux/landlock.h>
@@ -395,6 +396,19 @@ bool ain_sandbox_narrow(void) {
   return install(&filter);
 }
 
+/* A node that root runs: models read what root may, and have no further privilege; also limits then hold. */
+static bool drop_capabilities(void) {
+  struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+  struct __user_cap_data_struct data[_LINUX_CAPABILITY_U32S_3] = { 0 };
+  if (syscall(SYS_capget, &header, data) != 0) {
+    return false;
+  }
+  uint32_t kept = data[0].permitted & (1U << CAP_DAC_READ_SEARCH);
+  memset(data, 0, sizeof data);
+  data[0].permitted = data[0].effective = kept;
+  return syscall(SYS_capset, &header, data) == 0;
+}
+
 #define SCOPES_ABI 6 /* of Landlock: signals stay inside the sandbox */
 
 /* "no NAME in this kernel (RISK)", or who says no. */
@@ -413,8 +427,8 @@ void ain_sandbox_enter(const AinSandboxPath *paths, size_t count, unsigned flags
   char privileges[128];
   char files[128];
   char calls[128];
-  bool done = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0;
-  describe(privileges, sizeof privileges, "no_new_privs", done, errno, "set-user-id programs work");
+  bool done = prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 && drop_capabilities();
+  describe(privileges, sizeof privileges, "no_new_privs", done, errno, "privileges are kept");
   int landlock = restrict_files(paths, count);
   describe(files, sizeof files, "Landlock", landlock > 0, errno, "files are open");
   /* Without that scope a template may signal itself alone, and so may those it forks: abort() in one of them

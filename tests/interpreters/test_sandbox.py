@@ -76,6 +76,9 @@ attempt("life beyond the parent", lambda: call("prctl", 1, 0, 0, 0, 0))
 attempt("end with the parent", lambda: call("prctl", 1, 9, 0, 0, 0))
 large = os.path.join(os.environ["HOME"], "y")
 attempt("a large file", lambda: os.truncate(os.open(large, os.O_CREAT | os.O_RDWR), 1 << 29))
+attempt("larger limits", lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 40, 1 << 40)))
+attempt("memory of the parent", lambda: open(f"/proc/{os.getppid()}/mem", "rb"))
+attempt("environment of the parent", lambda: open(f"/proc/{os.getppid()}/environ", "rb").read())
 attempt("many files", lambda: [os.open("/dev/null", os.O_RDONLY) for _ in range(1025)])
 print(json.dumps(outcome))
 """
@@ -191,7 +194,14 @@ def test_limits_deny(outcome: dict[str, str], attempt: str) -> None:
     assert outcome[attempt] == "OSError"
 
 
-@pytest.mark.parametrize("attempt", ["read elsewhere", "write model", "list elsewhere"])
+def test_limits_stay(outcome: dict[str, str]) -> None:
+    """Also where root runs the node."""
+    assert outcome["larger limits"] == "ValueError"
+
+
+@pytest.mark.parametrize(
+    "attempt", ["read elsewhere", "write model", "list elsewhere", "memory of the parent", "environment of the parent"]
+)
 def test_landlock_denies(outcome: dict[str, str], attempt: str) -> None:
     """On a kernel without Landlock these are allowed, and the log line must say so."""
     assert outcome[attempt] == ("PermissionError" if ", Landlock" in outcome["applied"] else "allowed")
