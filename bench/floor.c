@@ -3,6 +3,8 @@
  *   bench_floor echo                prints its port, then gives back whatever comes, until stdin closes
  *   bench_floor transfer BYTES N    N times: BYTES over loopback into one buffer, one pass that byte-swaps
  *                                   them as 64-bit numbers into another, 4 bytes back; prints the median us
+ *   bench_floor gap BYTES GAP_US N  N times, a pause before each: BYTES to an echo in another process and
+ *                                   back, as one request and its reply; prints the median us
  */
 #include <arpa/inet.h>
 #include <endian.h>
@@ -15,6 +17,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -175,13 +178,71 @@ static int transfer(size_t bytes, long rounds) {
   return 0;
 }
 
+/* --- gap
+ * ------------------------------------------------------------------------------------------------ */
+
+/* The other process: answers whole messages until the peer goes. */
+static _Noreturn void answer(int listener, size_t bytes) {
+  uint8_t *buffer = malloc(bytes);
+  int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+  no_delay(fd);
+  int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+  add(epoll_fd, fd);
+  struct epoll_event event;
+  while (buffer != NULL && epoll_wait(epoll_fd, &event, 1, -1) == 1
+         && recv(fd, buffer, bytes, MSG_WAITALL) == (ssize_t)bytes) {
+    send_all(fd, buffer, bytes);
+  }
+  _exit(0);
+}
+
+static int gap(size_t bytes, long gap_us, long rounds) {
+  struct sockaddr_in address;
+  struct timespec pause = { gap_us / 1000000, gap_us % 1000000 * 1000 };
+  uint8_t *data = calloc(bytes, 1);
+  int64_t *times = calloc((size_t)rounds, sizeof *times);
+  int listener = listen_on_loopback(&address);
+  pid_t other = fork();
+  if (data == NULL || times == NULL || other < 0) {
+    die("start");
+  }
+  if (other == 0) {
+    answer(listener, bytes);
+  }
+  int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (connect(fd, (const struct sockaddr *)&address, sizeof address) != 0) {
+    die("connect");
+  }
+  no_delay(fd);
+  for (long i = 0; i < rounds; i++) {
+    nanosleep(&pause, NULL);
+    int64_t begun = now_ns();
+    send_all(fd, data, bytes);
+    if (recv(fd, data, bytes, MSG_WAITALL) != (ssize_t)bytes) {
+      die("recv");
+    }
+    times[i] = now_ns() - begun;
+  }
+  close(fd);
+  waitpid(other, NULL, 0);
+  qsort(times, (size_t)rounds, sizeof *times, compare);
+  printf("%.1f\n", (double)times[rounds / 2] / 1e3);
+  free(data);
+  free(times);
+  return 0;
+}
+
 int main(int argc, char **argv) {
+  if (argc == 5 && strcmp(argv[1], "gap") == 0) {
+    return gap(strtoul(argv[2], NULL, 10), strtol(argv[3], NULL, 10), strtol(argv[4], NULL, 10));
+  }
   if (argc == 2 && strcmp(argv[1], "echo") == 0) {
     return echo();
   }
   if (argc == 4 && strcmp(argv[1], "transfer") == 0) {
     return transfer(strtoul(argv[2], NULL, 10), strtol(argv[3], NULL, 10));
   }
-  fprintf(stderr, "usage: bench_floor echo | bench_floor transfer BYTES N\n");
+  fprintf(stderr, "usage: bench_floor echo | bench_floor transfer BYTES N | "
+                  "bench_floor gap BYTES GAP_US N\n");
   return 2;
 }

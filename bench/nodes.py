@@ -150,9 +150,10 @@ class Node(abc.ABC):
         return found
 
     def workers(self) -> list[int]:
-        """Processes that run models: children of the host's children."""
+        """Processes that run models: children of the host's children, but for those forked ahead."""
         assert self.process is not None
-        return [worker for parent in children(self.process.pid) for worker in children(parent)]
+        found = [worker for parent in children(self.process.pid) for worker in children(parent)]
+        return [pid for pid in found if name_of(pid) != "ainode-spare"]
 
     def host_kib(self) -> int:
         """Resident memory of the process that listens."""
@@ -236,6 +237,14 @@ def children(pid: int) -> list[int]:
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
         return []
+
+
+def name_of(pid: int) -> str:
+    """Of a process that may be gone."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:
+        return ""
 
 
 def field_kib(pid: int, file: str, name: str) -> int:

@@ -1,8 +1,8 @@
 /* How fast TsBlocks are read and written, in GB of value bytes (columns, as on the wire) a second, beside
- * memcpy of as many bytes; writing also beside memcpy of the values and memset of the block's other bytes
- * (the time column, mostly), which no writer can do without. They alternate within one run and the median of
- * each counts, so that a busy machine slows all. Reading includes ain_tsblock_parse(). Usage: bench_tsblock
- * [seconds per case, default 0.5] */
+ * memcpy of as many bytes. Writing also beside memcpy of the values and memset of the block's other bytes
+ * (the time column, mostly), which no writer can do without, and for one column without that: the values
+ * alone. They alternate within one run and the median of each counts, so that a busy machine slows all.
+ * Reading includes ain_tsblock_parse(). Usage: bench_tsblock [seconds per case, default 0.5] */
 #include "tsblock/kernels.h"
 #include "tsblock/tsblock.h"
 
@@ -104,6 +104,18 @@ static void encode(const Work *work) {
                           work->about->dtype, work->tensor, size * (gssize)work->about->n_columns, size);
 }
 
+/* A single column's values, without the block around them. */
+static void encode_values(const Work *work) {
+  const AinTsColumn column = { .type = work->about->types[0],
+                               .encoding = work->about->types[0] == AIN_TS_DOUBLE ? 2 : 1 };
+  ain_tsblock_kernels()->encode[work->about->dtype][ain_tsblock_storage(&column)](
+      work->block + work->other_bytes, work->tensor, work->rows);
+}
+
+static gboolean has_values_alone(const Work *work) {
+  return work->about->encode && work->about->n_columns == 1;
+}
+
 static void decode(const Work *work) {
   AinTsBlock block;
   if (!ain_tsblock_parse(&block, work->block, work->block_size, NULL)
@@ -174,60 +186,79 @@ static gdouble median(GArray *times) {
   return g_array_index(times, gdouble, times->len / 2);
 }
 
-/* Bytes a second of all three, as medians. */
-static void measure(const Work *work, gdouble seconds, gdouble *own, gdouble *copy, gdouble *floor) {
-  g_autoptr(GArray) own_times = g_array_new(FALSE, FALSE, sizeof(gdouble));
-  g_autoptr(GArray) copy_times = g_array_new(FALSE, FALSE, sizeof(gdouble));
-  g_autoptr(GArray) floor_times = g_array_new(FALSE, FALSE, sizeof(gdouble));
+typedef enum { OWN, COPY, FLOOR, VALUES, N_TIMES } Time;
+
+static void note(GArray *times, gdouble *since) {
+  gdouble at = now();
+  gdouble took = at - *since;
+  g_array_append_val(times, took);
+  *since = at;
+}
+
+/* Each thing once. */
+static void measure_once(const Work *work, GArray **times) {
+  gdouble since = now();
+  memcpy(work->copy_to, work->copy_from, work->value_bytes);
+  __asm__ volatile("" : : "r"(work->copy_to) : "memory");
+  note(times[COPY], &since);
+  if (!work->about->encode) {
+    decode(work);
+    note(times[OWN], &since);
+    return;
+  }
+  encode(work);
+  note(times[OWN], &since);
+  memset(work->floor_to, 0, work->other_bytes);
+  memcpy(work->floor_to + work->other_bytes, work->floor_from, work->value_bytes);
+  __asm__ volatile("" : : "r"(work->floor_to) : "memory");
+  note(times[FLOOR], &since);
+  if (has_values_alone(work)) {
+    encode_values(work);
+    note(times[VALUES], &since);
+  }
+}
+
+/* Bytes a second of all, as medians; 0 for what was not measured. */
+static void measure(const Work *work, gdouble seconds, gdouble *rates) {
+  GArray *times[N_TIMES];
+  for (guint i = 0; i < N_TIMES; i++) {
+    times[i] = g_array_new(FALSE, FALSE, sizeof(gdouble));
+  }
   gdouble end = now() + seconds;
   do {
-    gdouble start = now();
-    memcpy(work->copy_to, work->copy_from, work->value_bytes);
-    __asm__ volatile("" : : "r"(work->copy_to) : "memory");
-    gdouble between = now();
-    if (work->about->encode) {
-      encode(work);
-    } else {
-      decode(work);
-    }
-    gdouble last = now();
-    if (work->about->encode) {
-      memset(work->floor_to, 0, work->other_bytes);
-      memcpy(work->floor_to + work->other_bytes, work->floor_from, work->value_bytes);
-      __asm__ volatile("" : : "r"(work->floor_to) : "memory");
-    }
-    gdouble copied = between - start;
-    gdouble worked = last - between;
-    gdouble least = now() - last;
-    g_array_append_val(floor_times, least);
-    g_array_append_val(copy_times, copied);
-    g_array_append_val(own_times, worked);
-  } while (now() < end || own_times->len < 5);
-  *own = (gdouble)work->value_bytes / median(own_times);
-  *copy = (gdouble)work->value_bytes / median(copy_times);
-  *floor = (gdouble)work->value_bytes / median(floor_times);
+    measure_once(work, times);
+  } while (now() < end || times[OWN]->len < 5);
+  for (guint i = 0; i < N_TIMES; i++) {
+    rates[i] = times[i]->len > 0 ? (gdouble)work->value_bytes / median(times[i]) : 0;
+    g_array_unref(times[i]);
+  }
+}
+
+static void measure_case(const Case *about, gsize size, gdouble seconds) {
+  Work work;
+  gdouble rates[N_TIMES];
+  work_init(&work, about, size);
+  measure(&work, seconds, rates);
+  printf("%-38s %6zu %10.1f %10.1f %7.0f%%", about->name, size >> 20, rates[OWN] / 1e9, rates[COPY] / 1e9,
+         100 * rates[OWN] / rates[COPY]);
+  if (about->encode) {
+    printf(" %11.0f%%", 100 * rates[OWN] / rates[FLOOR]);
+  }
+  if (has_values_alone(&work)) {
+    printf(" %11.0f%%", 100 * rates[VALUES] / rates[COPY]);
+  }
+  printf("\n");
+  work_clear(&work);
 }
 
 int main(int argc, char **argv) {
   gdouble seconds = argc > 1 ? g_ascii_strtod(argv[1], NULL) : 0.5;
   static const gsize sizes[] = { 1 << 20, 64 << 20 };
-  printf("kernels: %s\n%-38s %6s %10s %10s %8s %12s\n", ain_tsblock_kernels()->name, "case", "MB", "GB/s",
-         "memcpy", "ratio", "with memset");
+  printf("kernels: %s\n%-38s %6s %10s %10s %8s %12s %12s\n", ain_tsblock_kernels()->name, "case", "MB",
+         "GB/s", "memcpy", "ratio", "with memset", "values alone");
   for (guint s = 0; s < G_N_ELEMENTS(sizes); s++) {
     for (guint c = 0; c < G_N_ELEMENTS(cases); c++) {
-      Work work;
-      gdouble own;
-      gdouble copy;
-      gdouble floor;
-      work_init(&work, &cases[c], sizes[s]);
-      measure(&work, seconds, &own, &copy, &floor);
-      printf("%-38s %6zu %10.1f %10.1f %7.0f%%", cases[c].name, sizes[s] >> 20, own / 1e9, copy / 1e9,
-             100 * own / copy);
-      if (cases[c].encode) {
-        printf(" %11.0f%%", 100 * own / floor);
-      }
-      printf("\n");
-      work_clear(&work);
+      measure_case(&cases[c], sizes[s], seconds);
     }
   }
   return 0;

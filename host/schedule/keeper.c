@@ -22,7 +22,7 @@ struct AinKeeper {
   gboolean measuring;    /* on a helper */
   gboolean freed;        /* while measuring: the helper's done frees it */
   gboolean over;         /* the last look left more than there should be */
-  gboolean fresh;        /* a model was loaded since the last look began */
+  gboolean fresh;        /* a model was loaded or let go since the last look began */
   guint64 jobs;          /* in all, at the last look */
   gint64 shortage_until; /* what was ended for shared memory is on its way out */
 };
@@ -156,6 +156,7 @@ static void shrink(AinKeeper *keeper, const GArray *processes) {
                         (double)total / 1e6, (double)limit / 1e6);
     let_go(oldest, bytes, why);
     total -= MIN(bytes, total);
+    keeper->fresh = TRUE; /* what it shared now counts for fewer: the others' parts grow */
   }
   keeper->over = total > limit;
 }

@@ -5,15 +5,21 @@ only one generic single-threaded operation is run, never user code, never CUDA; 
 imports. Where the last point does not hold, the request is declined and the host spawns a fresh process instead.
 """
 
+import contextlib
 import gc
 import os
 import select
 import socket
+import sys
 from typing import Any
 
 import _ainode
 
 from ainode import forking
+from ainode.spare import Spare
+
+#: Milliseconds without a request before a spare is forked: the worker that was just forked loads its model then.
+_SPARE_DELAY_MS = 50
 
 
 def _count_cuda_devices(torch: Any) -> int:
@@ -32,6 +38,9 @@ def _import_frameworks() -> tuple[str, int]:
         import numpy
 
         found.append(f"numpy {numpy.__version__}")
+        from ainode import sandbox, worker  # noqa: F401 - the forked would spend milliseconds on it
+
+        sandbox.environment()
     except ImportError as error:
         found.append(f"no numpy ({error})")
     try:
@@ -48,6 +57,14 @@ def _import_frameworks() -> tuple[str, int]:
     return ", ".join(found), cuda
 
 
+def _warm_up() -> None:
+    """The generic operation once more, in a forked process: it gets pages of its own where every worker writes."""
+    if "torch" in sys.modules:
+        from ainode import torchscript
+
+        torchscript.warm_up()
+
+
 def _run_worker() -> None:
     from ainode import worker
 
@@ -62,6 +79,7 @@ class _Prototype:
         self.poll = select.poll()
         self.poll.register(self.control, select.POLLIN)
         self.threads = forking.thread_count()
+        self.spare = Spare(self.poll, _warm_up, _run_worker)
 
     def fork(self, request: int, descriptors: list[int]) -> None:
         """Forks one worker, or declines: the host then starts a fresh process."""
@@ -74,20 +92,23 @@ class _Prototype:
         if reason:
             _ainode.send(_ainode.MESSAGE_DECLINED, request, 0, reason)
 
-    def _fork(self, request: int, descriptors: list[int]) -> None:
+    def _fork_now(self, descriptors: list[int]) -> tuple[int, int]:
         """Fails before there is a child, or not at all."""
         parent = os.getpid()
-        spare = os.open(os.devnull, os.O_RDONLY)  # makes sure that there will be room for the pidfd
+        room = os.open(os.devnull, os.O_RDONLY)  # makes sure that there will be room for the pidfd
         try:
             pid = os.fork()
             if pid == 0:
                 forking.become_worker(parent, descriptors, _run_worker)
         finally:
-            os.close(spare)
+            os.close(room)
         pidfd = os.pidfd_open(pid)  # our own child, not yet reaped: no race
-        os.set_inheritable(pidfd, False)
-        self.children[pidfd] = pid
         self.poll.register(pidfd, select.POLLIN)
+        return pid, pidfd
+
+    def _fork(self, request: int, descriptors: list[int]) -> None:
+        pid, pidfd = self.spare.hand_over(descriptors) or self._fork_now(descriptors)
+        self.children[pidfd] = pid
         _ainode.send(_ainode.MESSAGE_FORKED, request, pid, "", pidfd)
 
     def reap(self, pidfd: int) -> None:
@@ -97,12 +118,24 @@ class _Prototype:
         _, status = os.waitpid(pid, 0)
         _ainode.send(_ainode.MESSAGE_REAPED, pid, status, "")
 
+    def make_spare(self) -> None:
+        if forking.thread_count() <= self.threads:
+            with contextlib.suppress(OSError):  # too many processes or too little memory: there is none then
+                self.spare.make()
+        else:
+            self.spare.give_up()
+
     def run(self) -> None:
         alive = True
         while alive:
-            for fd, _ in self.poll.poll():
+            ready = self.poll.poll(_SPARE_DELAY_MS if self.spare.wanted() else None)
+            if not ready:
+                self.make_spare()
+            for fd, _ in ready:
                 if fd == self.control.fileno():
                     alive = forking.receive(self.control, self.fork)
+                elif fd == self.spare.pidfd:
+                    self.spare.ended()
                 elif fd in self.children:
                     self.reap(fd)
 

@@ -1,5 +1,6 @@
 """What a worker may touch once it runs user code: its interpreter, its model, its shared memory, a private folder."""
 
+import functools
 import os
 import resource
 import shutil
@@ -53,6 +54,18 @@ def _bound_files() -> None:
         resource.setrlimit(limit, (bound, bound))
 
 
+def _with_targets(paths: set[str]) -> set[str]:
+    return paths | {os.path.realpath(path) for path in paths}
+
+
+@functools.lru_cache(maxsize=1)
+def environment() -> frozenset[str]:
+    """What every worker of this interpreter may read. The prototype asks, so that the forked have it."""
+    paths = {*_SYSTEM, sys.prefix, sys.base_prefix, sys.exec_prefix}
+    paths.update(path for path in sys.path if path and os.path.exists(path))
+    return frozenset(_with_targets(paths))
+
+
 def enter(model_directory: str, read_paths: list[str], template: bool = False, trusted: bool = False) -> str:
     """Shuts this process in; returns one line that says what holds, and what the machine lacks or denies.
 
@@ -64,9 +77,7 @@ def enter(model_directory: str, read_paths: list[str], template: bool = False, t
     private = private_folder()
     for name in _HOMES:
         os.environ[name] = private
-    readable = {*_SYSTEM, sys.prefix, sys.base_prefix, sys.exec_prefix, model_directory, *read_paths}
-    readable.update(path for path in sys.path if path and os.path.exists(path))
-    readable.update(os.path.realpath(path) for path in list(readable))
+    readable = environment() | _with_targets({model_directory, *read_paths})
     global _entered
     _entered = True
     return _ainode.enter_sandbox(sorted(readable), [private, *_DEVICES], template, trusted)

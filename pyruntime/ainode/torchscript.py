@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import importlib.util
+import io
 import os
 import re
 from typing import Any, Callable, Optional
@@ -17,18 +18,33 @@ _WIDEN = {torch.float16: torch.float32, torch.bfloat16: torch.float32, torch.int
 _CARRIED = frozenset((torch.float32, torch.float64, torch.int32, torch.int64, torch.bool))
 
 
+_prepared = False
+
+
+def warm_up() -> None:
+    """The one generic operation of processes that fork: touches what every worker will. Single-threaded, no CUDA."""
+    with torch.inference_mode():
+        archive = io.BytesIO()
+        torch.jit.save(torch.jit.script(torch.nn.Linear(4, 4)), archive)
+        archive.seek(0)
+        torch.jit.load(archive, map_location="cpu").eval()(torch.ones(1, 2, 4))
+
+
 def prepare_process() -> None:
     """Settings of the process, and one generic operation that takes the first-call costs off every worker.
 
-    Called by the prototype before it forks: must stay single-threaded and must not touch CUDA or user code.
-    The profiling executor re-optimises during the first calls (2 ms each) and gains nothing on small models.
+    Called by the prototype before it forks: must stay single-threaded and must not touch CUDA or user code. What it
+    forked is prepared already. The profiling executor re-optimises during the first calls (2 ms each) and gains nothing
+    on small models.
     """
+    global _prepared
+    if _prepared:
+        return
     torch.set_num_threads(1)
     torch._C._jit_set_profiling_executor(False)
     torch._C._jit_set_profiling_mode(False)
-    with torch.inference_mode():
-        linear = torch.jit.script(torch.nn.Linear(4, 4))
-        linear(torch.ones(1, 2, 4))
+    warm_up()
+    _prepared = True
 
 
 def to_numpy(result: Any) -> np.ndarray:
@@ -55,6 +71,7 @@ def place(spec: Spec) -> torch.device:
     os.environ["CUDA_VISIBLE_DEVICES"] = spec.device
     if not torch.cuda.is_available():
         raise ModelError(f"device {spec.device} cannot be used by torch {torch.__version__} in this process")
+    torch.cuda.manual_seed_all(int.from_bytes(os.urandom(4), "little"))  # after a fork only the CPU's has been
     return torch.device("cuda:0")
 
 

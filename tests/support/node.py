@@ -17,7 +17,7 @@ from pathlib import Path
 
 from caller import Caller
 from generated import ROOT, Service
-from processes import children, command, descriptors, is_zombie, listening_ports, marked, wait_until
+from processes import children, command, descriptors, is_spare, is_zombie, listening_ports, marked, wait_until
 from standins.confignode import Bindings, ConfigNode, Heartbeat
 
 SANITIZER_REPORT = re.compile(
@@ -174,7 +174,7 @@ class Node:
     def workers(self) -> list[int]:
         """Processes that answer with a model: forked ones and spawned ones, living or not yet collected."""
         templates = self.templates()
-        forked = [pid for prototype in self.prototypes() for pid in children(prototype) if pid not in templates]
+        forked = [pid for pid in self._forked() if pid not in templates]
         forked += [pid for template in templates for pid in children(template)]
         return forked + [pid for pid in children(self.pid) if "worker" in command(pid)]
 
@@ -184,7 +184,14 @@ class Node:
         def has_pipe(pid: int) -> bool:
             return any(what.startswith("pipe:") for fd, what in descriptors(pid).items() if fd > 7)
 
-        return [pid for prototype in self.prototypes() for pid in children(prototype) if has_pipe(pid)]
+        return [pid for pid in self._forked() if has_pipe(pid)]
+
+    def spares(self) -> list[int]:
+        """Processes that prototypes forked ahead of their use."""
+        return [pid for prototype in self.prototypes() for pid in children(prototype) if is_spare(pid)]
+
+    def _forked(self) -> list[int]:
+        return [pid for prototype in self.prototypes() for pid in children(prototype) if not is_spare(pid)]
 
     def trace(self) -> Trace:
         """What there is now."""

@@ -56,6 +56,14 @@ def command(pid: int) -> list[str]:
         return []
 
 
+def is_spare(pid: int) -> bool:
+    """Whether the prototype forked it ahead, and it is no worker yet."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8").strip() == "ainode-spare"
+    except OSError:
+        return False
+
+
 def marked(mark: str) -> list[int]:
     """Processes that were started with this text in their environment, or forked from such."""
     found = []
