@@ -4,6 +4,7 @@
 #include "runtime/runtime.h"
 
 typedef struct AinPrototype AinPrototype;
+typedef struct AinBounds AinBounds;
 
 typedef struct {
   pid_t leader;
@@ -21,7 +22,8 @@ struct AinRuntime {
   AinPrototype *prototype; /* NULL in spawn mode */
   GPtrArray *retired;      /* AinPrototype: of an environment that has changed, with workers yet */
   GArray *groups;          /* AinGroup: of prototypes, templates and workers */
-  AinLoopTimer *sweep;     /* a process has ended: look for what it left behind */
+  AinBounds *bounds;
+  AinLoopTimer *sweep; /* a process has ended: look for what it left behind */
 };
 
 /* --- prototype.c --- */
@@ -73,7 +75,15 @@ void ain_orphans_sweep_soon(AinRuntime *runtime);
 /* All of ours have ended and been waited for: ends what is left of them, and waits for that. */
 void ain_orphans_sweep_all(AinRuntime *runtime);
 
+/* --- bounds.c --- */
+AinBounds *ain_bounds_new(AinRuntime *runtime);
+void ain_bounds_free(AinBounds *bounds); /* NULL is allowed */
+/* From now on, or no longer, looks at what the worker holds; it may end by ain_worker_exceeded(). */
+void ain_bounds_watch(AinBounds *bounds, AinWorker *worker);
+void ain_bounds_forget(AinBounds *bounds, AinWorker *worker);
+
 /* --- worker.c --- */
+void ain_worker_exceeded(AinWorker *worker, const char *what); /* it is ended for that */
 gboolean ain_worker_pass_fork(AinWorker *process, guint64 request, const AinProcessFds *fds, GError **error);
 void ain_worker_born(AinWorker *worker, pid_t pid, int pidfd);   /* takes pidfd */
 void ain_worker_unborn(AinWorker *worker, const GError *reason); /* NULL reason: declined, spawn instead */

@@ -109,6 +109,7 @@ AinRuntime *ain_runtime_new(AinLoop *loop, const AinRuntimeConfig *config, GErro
   runtime->reapers = g_ptr_array_new_with_free_func(reaper_free);
   runtime->retired = g_ptr_array_new_with_free_func((GDestroyNotify)ain_prototype_free);
   runtime->next_id = 1;
+  runtime->bounds = ain_bounds_new(runtime);
   runtime->groups = g_array_new(FALSE, FALSE, sizeof(AinGroup));
   /* What a process of ours leaves behind comes to us, who end it. A worker may close the end of a pipe that
    * wakes it. */
@@ -186,6 +187,7 @@ void ain_runtime_free(AinRuntime *runtime) {
   ain_loop_remove_poller(runtime->loop, &poller, runtime);
   g_ptr_array_unref(runtime->busy);
   g_ptr_array_unref(runtime->reapers);
+  ain_bounds_free(runtime->bounds);
   ain_orphans_sweep_all(runtime);
   g_array_unref(runtime->groups);
   ain_budget_free(runtime->budget);

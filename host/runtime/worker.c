@@ -185,6 +185,12 @@ static void misbehaved(AinWorker *worker, const char *what) {
                                "the worker of model [%s] broke its protocol: %s", worker->spec.name, what));
 }
 
+void ain_worker_exceeded(AinWorker *worker, const char *what) {
+  g_warning("worker of model %s: %s; it is ended", worker->spec.name, what);
+  end_with(worker, g_error_new(AIN_ERROR, AIN_ERROR_WORKER_DIED,
+                               "the process that ran model [%s] was ended: %s", worker->spec.name, what));
+}
+
 static const char *hint_of_signal(int number, gboolean ran_out) {
   switch (number) {
   case SIGKILL:
@@ -291,7 +297,7 @@ static gboolean is_let_out(const AinWorker *worker) {
   return FALSE;
 }
 
-static char *load_text(const AinWorker *worker) {
+static char *load_text(const AinWorker *worker, gboolean shut_in) {
   const AinWorkerSpec *spec = &worker->spec;
   GString *text = g_string_new("{\"name\": ");
   ain_text_append_json(text, spec->name, strlen(spec->name));
@@ -307,7 +313,7 @@ static char *load_text(const AinWorker *worker) {
       ain_dtype_name(spec->dtype), spec->input_shape[0], spec->input_shape[1], spec->output_shape[0],
       spec->output_shape[1], spec->prove ? "true" : "false", spec->is_template != NULL ? "true" : "false",
       spec->memory_bytes, spec->threads, spec->official_numbers ? "true" : "false",
-      worker->runtime->config.sandbox && !is_let_out(worker) ? "true" : "false");
+      shut_in ? "true" : "false");
   g_string_append(text, ", \"device\": ");
   ain_text_append_json(text, spec->device, strlen(spec->device));
   append_read_paths(text, worker->runtime->config.read_paths);
@@ -324,8 +330,12 @@ static void greeted(AinWorker *worker, const AinMessage *message) {
     return;
   }
   g_autoptr(GError) error = NULL;
-  g_autofree char *text = load_text(worker);
+  gboolean shut_in = worker->runtime->config.sandbox && !is_let_out(worker);
+  g_autofree char *text = load_text(worker, shut_in);
   worker->phase = PHASE_LOADING;
+  if (shut_in) {
+    ain_bounds_watch(worker->runtime->bounds, worker);
+  }
   if (!ain_process_send(worker->control, AIN_MESSAGE_LOAD, 0, 0, text, NULL, 0, &error)) {
     end_with(worker, g_steal_pointer(&error));
   }
@@ -696,6 +706,7 @@ void ain_worker_free(AinWorker *worker) {
   ain_loop_timer_stop(worker->timer);
   ain_budget_forget(worker->ticket);
   kill_process(worker);
+  ain_bounds_forget(worker->runtime->bounds, worker);
   ain_runtime_forget(worker->runtime, worker);
   if (worker->spec.template != NULL) {
     ain_template_forget(worker->spec.template, worker);

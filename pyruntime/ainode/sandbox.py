@@ -1,11 +1,12 @@
 """What a worker may touch once it runs user code: its interpreter, its model, its shared memory, a private folder."""
 
+import contextlib
 import functools
 import os
 import resource
-import shutil
 import sys
 import tempfile
+import time
 
 import _ainode
 
@@ -24,6 +25,8 @@ HINT = (
     "ain_worker_read_paths), and may not use the network or start programs (the operator can let it out: "
     "ain_worker_sandbox_off_models)"
 )
+#: A worker that starts spends no longer than this on what earlier ones have left, in seconds.
+_CLEANING_S = 0.03
 #: Of one file that a model writes, in bytes; and how many it may have open.
 LARGEST_FILE = 256 << 20
 MOST_FILES = 1024
@@ -36,14 +39,47 @@ def is_denial(error: BaseException) -> bool:
     return _entered and (isinstance(error, PermissionError) or any(words in str(error) for words in _DENIALS))
 
 
+def _flatten(entry: "os.DirEntry[str]", folder: str) -> None:
+    """Removes one entry of the folder; folders in it come to lie beside it."""
+    if not entry.is_dir(follow_symlinks=False):
+        os.unlink(entry.path)
+        return
+    os.chmod(entry.path, 0o700)
+    with os.scandir(entry.path) as inner:
+        for below in inner:
+            if below.is_dir(follow_symlinks=False):
+                os.chmod(below.path, 0o700)
+                os.rename(below.path, os.path.join(folder, f"lifted {time.monotonic_ns()}"))
+            else:
+                os.unlink(below.path)
+    os.rmdir(entry.path)
+
+
+def remove(folder: str, until: float) -> bool:
+    """Removes what a model has left, whatever the depth or the modes; False: not all of it until then."""
+    empty = False
+    while not empty:
+        empty = True
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if time.monotonic() > until:
+                    return False
+                empty = False
+                _flatten(entry, folder)
+    os.rmdir(folder)
+    return True
+
+
 def private_folder() -> str:
-    """A folder of this worker alone, below the current directory; removed by the next worker once its owner is gone."""
+    """A folder of this worker alone, below the current directory; removed by later ones once its owner is gone."""
     base = os.getcwd()
+    until = time.monotonic() + _CLEANING_S
     for name in os.listdir(base):
         if name.startswith("worker-"):
             owner = name.split("-")[1]
             if not os.path.exists(f"/proc/{owner}"):
-                shutil.rmtree(os.path.join(base, name), ignore_errors=True)
+                with contextlib.suppress(OSError):  # another worker may be at it, too
+                    remove(os.path.join(base, name), until)
     return tempfile.mkdtemp(prefix=f"worker-{os.getpid()}-", dir=base)
 
 

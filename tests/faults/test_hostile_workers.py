@@ -377,3 +377,50 @@ def test_template_leaves_nothing(start_node: Start, tmp_path: Path) -> None:
         assert np.allclose(ask(caller, "many"), ANSWER)
         caller.drop("many")
     wait_until(lambda: not others(node, prototypes), 10, "nothing of it is left")
+
+
+#: Too much of something that no limit of the kernel bounds -> what the reply says.
+EXCESS = {
+    "large files": (
+        "for n in range(5):\n    with open(os.environ['HOME'] + f'/{n}', 'wb') as file:\n"
+        "        os.posix_fallocate(file.fileno(), 0, 256 << 20)",
+        "1073741824",
+    ),
+    "files without a name": (
+        "for n in range(5):\n    path = os.environ['HOME'] + f'/{n}'\n    kept[n] = open(path, 'wb')\n"
+        "    os.posix_fallocate(kept[n].fileno(), 0, 256 << 20)\n    os.unlink(path)",
+        "1073741824",
+    ),
+    "many files": ("for n in range(20100): open(os.environ['HOME'] + f'/{n}', 'w').close()", "20000 files"),
+    "deep folders": (
+        "os.chdir(os.environ['HOME'])\nfor n in range(100):\n    os.mkdir('d')\n    os.chdir('d')\nos.mkdir('e', 0)",
+        "20000 files",
+    ),
+    "many threads": (
+        "threading.stack_size(65536)\nfor _ in range(4200):\n"
+        "    threading.Thread(target=time.sleep, args=(9,), daemon=True).start()",
+        "threads",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", EXCESS)
+def test_excess(node: Node, late: Caller, caller: Caller, make: Make, hostile: str, what: str) -> None:
+    """The process is ended with the reason, within seconds."""
+    code, part = EXCESS[what]
+    sound = make("identity")
+    check_alive(caller, sound)
+    ask(late, hostile)
+    node.allow(rf"model {hostile}: ")
+    with pytest.raises(Refused) as caught:
+        ask(late, hostile, code + "\ntime.sleep(4.5)")
+    assert part in caught.value.message and "was ended" in caught.value.message, caught.value
+    check_others(node, caller, sound, hostile)
+
+
+def test_one_large_file(node: Node, late: Caller, hostile: str) -> None:
+    """Cut off at 256 MiB."""
+    node.allow(rf"model {hostile}: ")
+    with pytest.raises(Refused, match="File too large"):
+        ask(late, hostile, "open(os.environ['HOME'] + '/x', 'wb').truncate(1 << 30)")
+    assert np.allclose(ask(late, hostile), ANSWER)

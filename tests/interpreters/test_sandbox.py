@@ -164,6 +164,41 @@ def test_template_and_those_it_forks(tmp_path: Path) -> None:
     assert found["template limits its parent"] == "PermissionError"
 
 
+# Leaves what is hard to remove, and removes it: as an ordinary user where root runs it.
+LEFT_PROBE = (
+    PROBE[: PROBE.index("applied = ")]
+    + """
+import time
+base = os.path.join(private, "worker-1-left")
+os.mkdir(base, 0o777)
+os.chmod(private, 0o777)
+os.chmod(base, 0o777)
+if os.getuid() == 0:
+    os.setresuid(65534, 65534, 65534)
+os.chdir(base)
+os.symlink(model, "link")
+for depth in range(3000):
+    os.mkdir("d")
+    open("f", "w").close()
+    os.chdir("d")
+os.mkdir("closed", 0)
+os.chdir("/")
+gone = sandbox.remove(base, time.monotonic() - 1)
+begun = time.monotonic()
+outcome = {"too late": gone, "in time": sandbox.remove(base, begun + 60), "kept": os.path.exists(model)}
+print(json.dumps({**outcome, "left": os.path.exists(base)}))
+"""
+)
+
+
+def test_what_models_leave_can_be_removed(tmp_path: Path) -> None:
+    """Thousands of folders in one another, closed ones, links to elsewhere."""
+    for folder in [tmp_path, *tmp_path.parents][:3]:
+        folder.chmod(0o755)
+    found = run_probe(LEFT_PROBE, tmp_path)
+    assert found == {"too late": False, "in time": True, "kept": True, "left": False}
+
+
 @pytest.fixture(scope="module")
 def outcome(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return run_probe(PROBE, tmp_path_factory.mktemp("sandbox"))
