@@ -79,6 +79,20 @@ static gboolean high_copies(const AinProcessFds *fds, AinProcessFds *copies) {
   return TRUE;
 }
 
+/* Ours, without the keys of the configuration and of the model hub: they may hold secrets, and models see
+ * what workers have. */
+static GStrv clean_environment(void) {
+  g_autoptr(GPtrArray) kept = g_ptr_array_new();
+  for (char **entry = environ; *entry != NULL; entry++) {
+    if (!g_str_has_prefix(*entry, "AIN_") && !g_str_has_prefix(*entry, "HF_TOKEN")
+        && !g_str_has_prefix(*entry, "HUGGING_FACE_HUB_TOKEN")) {
+      g_ptr_array_add(kept, g_strdup(*entry));
+    }
+  }
+  g_ptr_array_add(kept, NULL);
+  return (GStrv)g_ptr_array_steal(kept, NULL);
+}
+
 pid_t ain_process_spawn(const AinRuntimeConfig *config, const char *role, const AinProcessFds *fds,
                         int *pidfd, GError **error) {
   g_autofree char *program = g_build_filename(config->lib_dir, "ainode-runtime", NULL);
@@ -89,6 +103,7 @@ pid_t ain_process_spawn(const AinRuntimeConfig *config, const char *role, const 
   const char *libpython = config->libpython != NULL ? config->libpython : "-";
   char *argv[] = { program,           (char *)role, parent,  (char *)config->python,
                    (char *)libpython, module,       package, NULL };
+  g_auto(GStrv) environment = clean_environment();
   g_auto(AinProcessFds) copies = AIN_PROCESS_FDS_INIT;
   if (!high_copies(fds, &copies)) {
     ain_error_set_errno(error, AIN_ERROR_INTERNAL, errno, "cannot start the runtime");
@@ -107,7 +122,7 @@ pid_t ain_process_spawn(const AinRuntimeConfig *config, const char *role, const 
     failed = set_attributes(&attributes);
   }
   if (failed == 0) {
-    failed = posix_spawn(&pid, program, &actions, &attributes, argv, environ);
+    failed = posix_spawn(&pid, program, &actions, &attributes, argv, environment);
   }
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);

@@ -13,7 +13,8 @@ import _ainode
 #: System files that NumPy, PyTorch and the C library read at any time.
 _SYSTEM = [
     *("/usr", "/lib", "/lib64", "/lib32", "/etc/ld.so.cache", "/etc/localtime", "/etc/timezone"),
-    *("/etc/ssl", "/etc/mime.types", "/proc", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm"),
+    *("/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/mime.types", "/proc", "/sys/devices/system", "/sys/fs/cgroup"),
+    "/sys/kernel/mm",
     *("/dev/null", "/dev/urandom", "/dev/random"),
 ]
 _DEVICES = ["/dev/null", "/dev/nvidiactl", "/dev/nvidia-uvm", *(f"/dev/nvidia{index}" for index in range(16))]

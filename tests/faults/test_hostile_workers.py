@@ -332,6 +332,18 @@ os.waitpid(middle, 0)
 """
 
 
+def test_sees_no_passwords(start_node: Start, tmp_path: Path) -> None:
+    """Keys that the node has from its environment are not in the workers', neither there nor where it began."""
+    node = start_node(AIN_CLUSTER_INGRESS_PASSWORD="not for models")
+    node.allow("model curious: ")
+    with node.call("H") as caller:
+        caller.register("curious", write_pipeline(tmp_path / "curious", HOSTILE, framework="numpy"))
+        for place in ("os.environ", "open('/proc/self/environ').read()"):
+            with pytest.raises(Refused, match="AINODE_UNDER_TEST") as caught:
+                ask(caller, "curious", f"raise ValueError([w for w in str({place}).split() if 'AIN' in w])")
+            assert "PASSWORD" not in caught.value.message and "for models" not in caught.value.message
+
+
 def name(pid: int) -> str:
     """Of the process; empty when it has gone."""
     try:
