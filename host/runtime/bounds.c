@@ -47,6 +47,7 @@ static void add_folder(int folder, guint depth, Held *held) {
     close(folder);
     return;
   }
+  /* NOLINTNEXTLINE(concurrency-mt-unsafe): the list is this thread's alone */
   while (held->files <= MOST_FILES && (entry = readdir(list)) != NULL) {
     struct stat info;
     gboolean self = strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0;
