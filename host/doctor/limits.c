@@ -28,6 +28,10 @@
 
 static const char filter_mend[] = "allow the call in the container's or service's seccomp profile "
                                   "(SystemCallFilter=, --security-opt seccomp=)";
+static const char landlock_mend[] =
+    "allow landlock_create_ruleset, landlock_add_rule and landlock_restrict_self "
+    "in the container's or service's seccomp profile";
+static const char seccomp_mend[] = "allow seccomp in the container's or service's seccomp profile";
 
 /* Runs try() in a child; what it returns is an errno value, 0 for success. -1: no child could be made. */
 static int in_child(int (*try_it)(void)) {
@@ -95,18 +99,20 @@ void ain_check_pidfd(AinLook *look) {
 /* --- the sandbox -----------------------------------------------------------------------------------------
  */
 
-/* As pyruntime/embed/sandbox.c does: a kernel without it is no failure there, one that refuses is. */
+/* As pyruntime/embed/sandbox.c does, which goes on without what is absent or denied, and says so in the log.
+ */
 static int try_landlock(void) {
   const struct landlock_ruleset_attr attributes = { .handled_access_fs = LANDLOCK_ACCESS_FS_EXECUTE };
-  if (syscall(SYS_landlock_create_ruleset, NULL, 0, LANDLOCK_CREATE_RULESET_VERSION) <= 0) {
-    return errno != 0 ? ENOSYS : 0;
-  }
   int ruleset = (int)syscall(SYS_landlock_create_ruleset, &attributes, sizeof attributes, 0);
   if (ruleset < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0
       || syscall(SYS_landlock_restrict_self, ruleset, 0) != 0) {
-    return errno == ENOSYS ? EPERM : errno;
+    return errno;
   }
   return 0;
+}
+
+static gboolean is_absence(int failed) {
+  return failed == ENOSYS || failed == EOPNOTSUPP || failed == EINVAL;
 }
 
 static gboolean is_off(AinLook *look) {
@@ -124,16 +130,11 @@ void ain_check_landlock(AinLook *look) {
   }
   if (failed < 0) {
     ain_look_skip(look, "no child process could be made to try it: %s", g_strerror(errno));
-  } else if (failed == ENOSYS) {
-    ain_look_warn(
-        look,
-        "boot with lsm=...,landlock, use Linux 5.13 or newer, or allow landlock_create_ruleset in the "
-        "container's profile",
-        "Landlock is absent or denied: models may read and write every file that this user may");
   } else if (failed != 0) {
-    ain_look_error(look, filter_mend,
-                   "Landlock is there and refuses (%s): with ain_worker_sandbox=on no model can run",
-                   g_strerror(failed));
+    ain_look_warn(
+        look, is_absence(failed) ? "boot with lsm=...,landlock, or use Linux 5.13 or newer" : landlock_mend,
+        "Landlock is %s (%s): models may read and write every file that this user may",
+        is_absence(failed) ? "absent" : "denied", g_strerror(failed));
   } else {
     ain_look_ok(look, "Landlock keeps models to their own files");
   }
@@ -155,13 +156,13 @@ void ain_check_seccomp(AinLook *look) {
   }
   if (failed < 0) {
     ain_look_skip(look, "no child process could be made to try it: %s", g_strerror(errno));
-  } else if (failed == ENOSYS || failed == EINVAL) {
-    ain_look_warn(
-        look, "use a kernel with CONFIG_SECCOMP_FILTER, or allow seccomp in the container's profile",
-        "seccomp is absent (%s): models may use the network and start programs", g_strerror(failed));
   } else if (failed != 0) {
-    ain_look_error(look, filter_mend, "seccomp is denied (%s): with ain_worker_sandbox=on no model can run",
-                   g_strerror(failed));
+    ain_look_warn(look,
+                  is_absence(failed) ? "use a kernel with CONFIG_SECCOMP_FILTER, or allow seccomp in the "
+                                       "container's profile"
+                                     : seccomp_mend,
+                  "seccomp is %s (%s): models may use the network and start programs",
+                  is_absence(failed) ? "absent" : "denied", g_strerror(failed));
   } else {
     ain_look_ok(look, "seccomp keeps models from the network and from starting programs");
   }

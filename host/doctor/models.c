@@ -26,7 +26,8 @@ static gboolean no_config(AinLook *look) {
  */
 
 static void look_at_weights(AinLook *look, const char *directory, guint *whole) {
-  g_autoptr(AinWeights) weights = ain_weights_look(directory);
+  g_autoptr(AinWeights) weights =
+      ain_weights_look(directory, (AinWeightsSeen){ AIN_SEEN_NOTHING, AIN_SEEN_NOTHING });
   g_autofree char *mend =
       g_strdup_printf("copy config.json and model.safetensors of the model to %s", directory);
   switch (weights->state) {

@@ -4,6 +4,7 @@
 #include "base/fd.h"
 #include "env/ensure.h"
 #include "env/env.h"
+#include "env/update.h"
 
 #include <string.h>
 
@@ -12,6 +13,9 @@ static const char description[] =
     "  check     say what the interpreter is and what it lacks (the default)\n"
     "  show      the same without a verdict, and the state of the venv\n"
     "  create    make or complete the venv of the installation (-r: make it anew)\n"
+    "  update    bring the venv that AINode made to the versions of this release; it stays in use until that "
+    "is done\n"
+    "            and proved (-n: only say what would change)\n"
     "  install   install what is missing; with -i into that interpreter\n"
     "  remove    delete the venv that AINode made; one made by the operator is left alone\n\n"
     "Settings of conf/ainode-env.sh (ain_interpreter_dir, ain_force_reinstall, ain_install_offline,\n"
@@ -134,9 +138,19 @@ static int act_create(const AinEnvPlan *plan, GError **error) {
   return act_install(plan, error);
 }
 
+static int act_update(const AinEnvPlan *plan, GError **error) {
+  g_autofree char *said = NULL;
+  gboolean current = FALSE;
+  if (!ain_env_update(plan, &said, &current, error)) {
+    return AIN_EXIT_FAILURE;
+  }
+  g_print("%s\n", said);
+  return current ? AIN_EXIT_OK : AIN_EXIT_ENVIRONMENT;
+}
+
 static int act_remove(const AinEnvPlan *plan, GError **error) {
   ain_fd int lock_fd = ain_env_venv_lock(plan->venv, error);
-  if (lock_fd < 0 || !ain_env_venv_remove(plan->venv, error)) {
+  if (lock_fd < 0 || !ain_env_update_recover(plan->venv, error) || !ain_env_venv_remove(plan->venv, error)) {
     return AIN_EXIT_FAILURE;
   }
   g_print("%s is removed.\n", plan->venv);
@@ -147,8 +161,8 @@ static const struct {
   const char *name;
   int (*act)(const AinEnvPlan *plan, GError **error);
 } actions[] = {
-  { "check", act_check },     { "show", act_show },     { "create", act_create },
-  { "install", act_install }, { "remove", act_remove },
+  { "check", act_check },   { "show", act_show },       { "create", act_create },
+  { "update", act_update }, { "install", act_install }, { "remove", act_remove },
 };
 
 static gboolean parse(Options *options, int *argc, char ***argv, GError **error) {
@@ -167,7 +181,7 @@ static gboolean parse(Options *options, int *argc, char ***argv, GError **error)
     { "version", 0, 0, G_OPTION_ARG_NONE, &version, "Print version and build", NULL },
     G_OPTION_ENTRY_NULL,
   };
-  g_autoptr(GOptionContext) context = g_option_context_new("check|show|create|install|remove");
+  g_autoptr(GOptionContext) context = g_option_context_new("check|show|create|update|install|remove");
   g_option_context_set_description(context, description);
   g_option_context_add_main_entries(context, entries, NULL);
   return g_option_context_parse(context, argc, argv, error);

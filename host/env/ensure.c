@@ -9,6 +9,7 @@
 #include "env/ready.h"
 #include "env/requirements.h"
 #include "env/settings.h"
+#include "env/update.h"
 #include "env/wheelhouse.h"
 
 #include <string.h>
@@ -143,6 +144,17 @@ static gboolean asks_for(const AinEnvPlan *plan, const char *name) {
   return g_strv_contains((const char *const *)plan->names, name);
 }
 
+AinEnvInstall ain_env_plan_what(const AinEnvPlan *plan, gboolean keep, const char *wheels,
+                                const char *pip_lock) {
+  return (AinEnvInstall){ .requirements = plan->requirements,
+                          .mirror = plan->mirror,
+                          .torch_index = asks_for(plan, "torch") ? plan->torch_index : NULL,
+                          .wheelhouse = wheels,
+                          .pip_lock = keep || wheels != NULL ? NULL : pip_lock,
+                          .keep = keep,
+                          .force = keep && plan->force };
+}
+
 /* keep: what the operator has there stays; the versions of a lock would replace it. lock_fd: -1 without the
  * lock of the venv. */
 static gboolean install(const AinEnvPlan *plan, const AinInterpreter *python, gboolean keep, int lock_fd,
@@ -153,13 +165,7 @@ static gboolean install(const AinEnvPlan *plan, const AinInterpreter *python, gb
     return FALSE;
   }
   g_autofree char *pip_lock = g_build_filename(plan->bootstrap, "requirements", "pip.lock", NULL);
-  const AinEnvInstall what = { .requirements = plan->requirements,
-                               .mirror = plan->mirror,
-                               .torch_index = asks_for(plan, "torch") ? plan->torch_index : NULL,
-                               .wheelhouse = wheels.folder,
-                               .pip_lock = keep || plan->wheelhouse != NULL ? NULL : pip_lock,
-                               .keep = keep,
-                               .force = keep && plan->force };
+  const AinEnvInstall what = ain_env_plan_what(plan, keep, wheels.folder, pip_lock);
   return ain_env_pip_install(python, &what, lock_fd, error);
 }
 
@@ -192,7 +198,7 @@ static gboolean make(const AinEnvPlan *plan, int lock_fd, GError **error) {
 }
 
 /* A venv of ours that no longer answers can be made anew; the operator's cannot, and the error says why. */
-static AinInterpreter *probe_venv(const AinEnvPlan *plan, gboolean *from_cache, GError **error) {
+AinInterpreter *ain_env_plan_probe_venv(const AinEnvPlan *plan, gboolean *from_cache, GError **error) {
   g_autoptr(GError) cause = NULL;
   AinInterpreter *python = ain_env_plan_probe(plan, from_cache, &cause);
   if (python == NULL && ain_env_venv_state(plan->venv) == AIN_VENV_OURS) {
@@ -223,6 +229,9 @@ static void set_not_made(const AinEnvPlan *plan, AinVenvState state, GError **er
 
 /* Locked: nobody else changes the venv now. */
 static AinInterpreter *make_ready(const AinEnvPlan *plan, int lock_fd, GError **error) {
+  if (!ain_env_update_recover(plan->venv, error)) {
+    return NULL;
+  }
   AinVenvState state = ain_env_venv_state(plan->venv);
   gboolean operators = state == AIN_VENV_OPERATOR;
   if (state == AIN_VENV_FOREIGN) {
@@ -232,7 +241,7 @@ static AinInterpreter *make_ready(const AinEnvPlan *plan, int lock_fd, GError **
   if (!operators && (plan->force || state != AIN_VENV_OURS) && !make(plan, lock_fd, error)) {
     return NULL;
   }
-  g_autoptr(AinInterpreter) python = probe_venv(plan, NULL, error);
+  g_autoptr(AinInterpreter) python = ain_env_plan_probe_venv(plan, NULL, error);
   if (python == NULL) {
     return NULL;
   }
@@ -248,7 +257,7 @@ static AinInterpreter *make_ready(const AinEnvPlan *plan, int lock_fd, GError **
   if (!operators && !ain_env_venv_finish(plan->venv, error)) {
     return NULL;
   }
-  return missing != NULL || force ? probe_venv(plan, NULL, error) : g_steal_pointer(&python);
+  return missing != NULL || force ? ain_env_plan_probe_venv(plan, NULL, error) : g_steal_pointer(&python);
 }
 
 AinInterpreter *ain_env_plan_venv(const AinEnvPlan *plan, gboolean *from_cache, GError **error) {
@@ -258,7 +267,7 @@ AinInterpreter *ain_env_plan_venv(const AinEnvPlan *plan, gboolean *from_cache, 
   AinVenvState state = ain_env_venv_state(plan->venv);
   gboolean usable = state == AIN_VENV_OURS || state == AIN_VENV_OPERATOR;
   if (usable && !plan->force) {
-    g_autoptr(AinInterpreter) python = probe_venv(plan, from_cache, error);
+    g_autoptr(AinInterpreter) python = ain_env_plan_probe_venv(plan, from_cache, error);
     g_autofree char *missing = python == NULL ? NULL : ain_env_plan_missing(plan, python);
     if (python == NULL || missing == NULL || plan->no_install) {
       return g_steal_pointer(&python);

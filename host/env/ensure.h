@@ -32,6 +32,14 @@ char *ain_env_plan_missing(const AinEnvPlan *plan, const AinInterpreter *interpr
 /* Probes the chosen interpreter or the venv's. from_cache: as ain_env_probe(). */
 AinInterpreter *ain_env_plan_probe(const AinEnvPlan *plan, gboolean *from_cache, GError **error);
 
+/* The same for the venv; one of ours that is broken is named with the command that makes it anew. */
+AinInterpreter *ain_env_plan_probe_venv(const AinEnvPlan *plan, gboolean *from_cache, GError **error);
+
+/* The installation that the plan asks for. keep: as in AinEnvInstall; wheels: the opened wheelhouse, or NULL;
+ * pip_lock: borrowed, as are all its strings. */
+AinEnvInstall ain_env_plan_what(const AinEnvPlan *plan, gboolean keep, const char *wheels,
+                                const char *pip_lock);
+
 /* Installs what the plan asks for into the chosen interpreter; explicit command only. */
 AinInterpreter *ain_env_plan_install(const AinEnvPlan *plan, GError **error);
 

@@ -17,6 +17,7 @@
 
 #define RESUMING_PIP_MAJOR 25u
 #define RESUMING_PIP_MINOR 2u
+#define ARGUMENTS_MAX 64u
 #define BEGIN_MARK ".ainode-incomplete"
 #define END_MARK ".ainode-complete"
 
@@ -182,20 +183,44 @@ static gboolean ensure_pip(const AinInterpreter *python, int lock_fd, GError **e
   return run(argv, lock_fd, "installing pip", mend, error);
 }
 
-/* The lock to install from, or NULL for the ranges; says on stdout why a lock that is there is left alone. */
-static char *choose_lock(const AinInterpreter *python, const AinEnvInstall *install) {
-  g_autofree char *why = NULL;
-  g_autofree char *lock = ain_env_lock_find(install->requirements, install->wheelhouse, python, &why);
-  if (lock != NULL && install->keep && (python->numpy != NULL || python->torch != NULL)) {
-    why = g_strdup("what this environment holds already stays");
-  } else if (lock != NULL && install->torch_index != NULL && install->wheelhouse == NULL) {
-    why = g_strdup("ain_torch_index names another source");
+/* The locks of all requirements, as many as there are; fewer when one has none. */
+static GPtrArray *find_locks(const AinInterpreter *python, const AinEnvInstall *install,
+                             const GPtrArray *requirements, char **why) {
+  GPtrArray *locks = g_ptr_array_new_with_free_func(g_free);
+  for (guint i = 0; i < requirements->len && *why == NULL; i++) {
+    char *lock = ain_env_lock_find(requirements->pdata[i], install->wheelhouse, python, why);
+    if (lock != NULL) {
+      g_ptr_array_add(locks, lock);
+    }
   }
-  if (why != NULL) {
-    g_print("No exact versions (%s): any that %s allows will do.\n", why, install->requirements);
-    g_clear_pointer(&lock, g_free);
+  if (locks->len > 0 && *why == NULL) {
+    if (install->keep && (python->numpy != NULL || python->torch != NULL)) {
+      *why = g_strdup("what this environment holds already stays");
+    } else if (install->torch_index != NULL && install->wheelhouse == NULL) {
+      *why = g_strdup("ain_torch_index names another source");
+    } else if (locks->len < requirements->len) {
+      *why = g_strdup("not all of these sets have a lock here");
+    }
   }
-  return g_steal_pointer(&lock);
+  return locks;
+}
+
+char **ain_env_pip_files(const AinInterpreter *python, const AinEnvInstall *install, char **why) {
+  *why = NULL;
+  GPtrArray *requirements = g_ptr_array_new_with_free_func(g_free);
+  g_ptr_array_add(requirements, g_strdup(install->requirements));
+  for (const char *const *one = install->more; one != NULL && *one != NULL; one++) {
+    g_ptr_array_add(requirements, g_strdup(*one));
+  }
+  GPtrArray *locks = find_locks(python, install, requirements, why);
+  if (*why == NULL && locks->len == requirements->len) {
+    GPtrArray *ranges = requirements;
+    requirements = locks;
+    locks = ranges;
+  }
+  g_ptr_array_free(locks, TRUE);
+  g_ptr_array_add(requirements, NULL);
+  return (char **)g_ptr_array_free(requirements, FALSE);
 }
 
 /* The part of the command line that is the same for every installation; returns its length. */
@@ -283,19 +308,26 @@ gboolean ain_env_pip_install(const AinInterpreter *python, const AinEnvInstall *
     return FALSE;
   }
   renew_pip(python, install, lock_fd);
-  g_autofree char *lock = choose_lock(python, install);
-  if (install->torch_index != NULL && install->wheelhouse == NULL && python->torch == NULL
+  g_autofree char *why = NULL;
+  g_auto(GStrv) files = ain_env_pip_files(python, install, &why);
+  if (why != NULL) {
+    g_print("No exact versions (%s): any that %s allows will do.\n", why, install->requirements);
+  }
+  if (install->torch_index != NULL && install->wheelhouse == NULL && (python->torch == NULL || install->renew)
       && !install_torch(python, install, lock_fd, error)) {
     return FALSE;
   }
-  const char *argv[16] = { NULL };
+  const char *argv[ARGUMENTS_MAX] = { NULL };
   gsize n = begin_pip(argv, python, install, install->mirror);
-  if (lock != NULL) {
+  if (strcmp(files[0], install->requirements) != 0) { /* a lock */
     argv[n++] = "--require-hashes";
   }
-  argv[n++] = "-r";
-  argv[n++] = lock != NULL ? lock : install->requirements;
-  g_print("Installing %s into %s ...\n", argv[n - 1], python->prefix);
+  for (char **file = files; *file != NULL && n + 2 < ARGUMENTS_MAX; file++) {
+    argv[n++] = "-r";
+    argv[n++] = *file;
+  }
+  g_autofree char *all = g_strjoinv(", ", files);
+  g_print("Installing %s into %s ...\n", all, python->prefix);
   g_autofree char *mend = mend_of_pip(python, install);
   return run(argv, lock_fd, "installing packages with pip", mend, error);
 }

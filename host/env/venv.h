@@ -31,14 +31,19 @@ gboolean ain_env_venv_create(const char *venv, const AinInterpreter *python, int
 
 typedef struct {
   const char *requirements; /* file */
+  const char *const *more;  /* further ones, installed in the same go; or NULL */
   const char *mirror;       /* or NULL */
   const char *torch_index;  /* the index that torch comes from, or NULL */
   const char *wheelhouse;   /* folder: no network, wheels from here; or NULL */
   gboolean keep;            /* the versions of what is there already stay, where they are in the ranges */
   gboolean force;           /* also what is there already */
+  gboolean renew; /* a torch that is there already may be replaced, from torch_index if that is set */
   const char
       *pip_lock; /* lock of a pip that goes on after a cut, installed first where there is none; or NULL */
 } AinEnvInstall;
+/* The files that count for such an installation: the locks of all the requirements, or else all the ranges,
+ * *why (owned) being a clause that says why, or NULL where there never was a lock. NULL-terminated, owned. */
+char **ain_env_pip_files(const AinInterpreter *python, const AinEnvInstall *install, char **why);
 /* Installs from the lock of the requirements where it may, else from the ranges, saying so. pip with its
  * progress on our terminal. lock_fd: stays with the child, or -1. */
 gboolean ain_env_pip_install(const AinInterpreter *python, const AinEnvInstall *install, int lock_fd,

@@ -5,6 +5,7 @@
 #include "registry/builtin.h"
 #include "registry/internal.h"
 #include "registry/model_id.h"
+#include "registry/seen.h"
 #include "registry/text.h"
 #include "registry/weights.h"
 
@@ -16,7 +17,7 @@
 #include <unistd.h>
 
 #define LOOK_AGAIN_US ((gint64)10 * G_USEC_PER_SEC)
-#define UNSETTLED_US G_USEC_PER_SEC
+#define UNSETTLED_US (G_GINT64_CONSTANT(250) * 1000)
 /* After an event: files come in groups, and a copy under way makes many events. */
 #define EVENT_DELAY_US (G_GINT64_CONSTANT(100) * 1000)
 #define EVENT_PAUSE_US (G_GINT64_CONSTANT(300) * 1000)
@@ -35,12 +36,14 @@ struct AinDropIn {
   int inotify_fd; /* -1: not available */
   AinLoopFd *watch;
   AinLoopTimer *timer;
-  gint64 due;       /* of the timer */
-  gint64 last_look; /* when the last one ended */
-  gboolean looking; /* a helper has this */
-  gboolean missed;  /* something changed meanwhile */
-  guint holders;    /* the registry, a look, loads under way */
-  GHashTable *told; /* paths that were complained about, with the complaint */
+  gint64 due;          /* of the timer */
+  gint64 last_look;    /* when the last one ended */
+  gboolean looking;    /* a helper has this */
+  gboolean missed;     /* something changed meanwhile */
+  gboolean missed_end; /* and that may have been all of it */
+  GHashTable *seen;    /* seen.h */
+  guint holders;       /* the registry, a look, loads under way */
+  GHashTable *told;    /* paths that were complained about, with the complaint */
 };
 
 /* A first load under way. */
@@ -56,6 +59,7 @@ typedef struct {
   AinDropIn *drop_in;
   char **roots;
   int inotify_fd;
+  GHashTable *seen; /* a copy of what the drop-in has */
   GPtrArray *found; /* AinWeights */
   GPtrArray *notes; /* char *: path, complaint, path, complaint */
 } Look;
@@ -67,6 +71,7 @@ static void release(AinDropIn *drop_in) {
     g_strfreev(drop_in->roots);
     ain_fd_close(&drop_in->inotify_fd);
     g_hash_table_unref(drop_in->told);
+    g_hash_table_unref(drop_in->seen);
     g_free(drop_in);
   }
 }
@@ -74,10 +79,9 @@ static void release(AinDropIn *drop_in) {
 /* --- looking, on a helper
  * ---------------------------------------------------------------------------------- */
 
-static void watch_folder(const Look *look, const char *path) {
-  if (look->inotify_fd >= 0) {
-    (void)inotify_add_watch(look->inotify_fd, path, CHANGES | IN_ONLYDIR);
-  }
+/* Returns the watch, -1 without one. */
+static int watch_folder(const Look *look, const char *path) {
+  return look->inotify_fd >= 0 ? inotify_add_watch(look->inotify_fd, path, CHANGES | IN_ONLYDIR) : -1;
 }
 
 static void note(Look *look, const char *path, char *complaint) {
@@ -86,8 +90,8 @@ static void note(Look *look, const char *path, char *complaint) {
 }
 
 static void look_at_folder(Look *look, const char *path) {
-  watch_folder(look, path); /* before looking: what changes in between makes an event */
-  AinWeights *weights = ain_weights_look(path);
+  int watch = watch_folder(look, path); /* before looking: what changes in between makes an event */
+  AinWeights *weights = ain_weights_look(path, ain_seen_of(look->seen, watch));
   g_autoptr(GError) error = NULL;
   const AinBuiltin *builtin = ain_builtin_find(weights->id);
   gboolean known = builtin != NULL && builtin->kind != AIN_KIND_STATISTICAL;
@@ -111,7 +115,7 @@ static void look_at_folder(Look *look, const char *path) {
 
 static void look_at_root(Look *look, const char *root) {
   g_autofree char *misplaced = g_build_filename(root, AIN_WEIGHTS_FILE, NULL);
-  watch_folder(look, root);
+  (void)watch_folder(look, root);
   GDir *folder = g_dir_open(root, 0, NULL);
   if (folder == NULL) {
     return;
@@ -134,7 +138,7 @@ static void look_work(gpointer data) {
   Look *look = data;
   for (char **root = look->roots; *root != NULL; root++) {
     g_autofree char *above = g_path_get_dirname(*root);
-    watch_folder(look, above); /* tells when the root itself appears */
+    (void)watch_folder(look, above); /* tells when the root itself appears */
     look_at_root(look, *root);
   }
 }
@@ -391,6 +395,15 @@ static void free_weights(gpointer data) {
   ain_weights_free(data);
 }
 
+/* When to look again after a look. */
+static gint64 pause_after(const Look *look) {
+  const AinDropIn *drop_in = look->drop_in;
+  if (drop_in->missed) {
+    return drop_in->missed_end ? EVENT_DELAY_US : EVENT_PAUSE_US;
+  }
+  return any_unsettled(drop_in->registry, look->found) ? UNSETTLED_US : LOOK_AGAIN_US;
+}
+
 static void look_done(gpointer data) {
   Look *look = data;
   AinDropIn *drop_in = look->drop_in;
@@ -399,10 +412,11 @@ static void look_done(gpointer data) {
   if (drop_in->registry != NULL) {
     log_notes(drop_in, look->notes);
     apply_all(drop_in, look->found);
-    gint64 pause = any_unsettled(drop_in->registry, look->found) ? UNSETTLED_US : LOOK_AGAIN_US;
-    look_soon(drop_in, drop_in->last_look + (drop_in->missed ? EVENT_PAUSE_US : pause));
+    look_soon(drop_in, drop_in->last_look + pause_after(look));
     drop_in->missed = FALSE;
+    drop_in->missed_end = FALSE;
   }
+  g_hash_table_unref(look->seen);
   g_strfreev(look->roots);
   g_ptr_array_unref(look->found);
   g_ptr_array_unref(look->notes);
@@ -419,6 +433,7 @@ static void begin_look(gpointer data) {
   look->drop_in = drop_in;
   look->roots = g_strdupv(drop_in->roots);
   look->inotify_fd = drop_in->inotify_fd; /* closed when the last holder has gone */
+  look->seen = ain_seen_copy(drop_in->seen);
   look->found = g_ptr_array_new_with_free_func(free_weights);
   look->notes = g_ptr_array_new_with_free_func(g_free);
   ain_loop_offload(drop_in->registry->loop, look_work, look_done, look);
@@ -436,14 +451,22 @@ static void look_soon(AinDropIn *drop_in, gint64 when) {
 static void changed(guint32 events, gpointer data) {
   (void)events;
   AinDropIn *drop_in = data;
+  gboolean end = FALSE;
   char buffer[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
-  while (read(drop_in->inotify_fd, buffer, sizeof buffer) > 0) {
-    continue; /* what changed is found by looking */
+  ssize_t size;
+  while ((size = read(drop_in->inotify_fd, buffer, sizeof buffer)) > 0) {
+    for (const char *at = buffer; at < buffer + size;) {
+      const struct inotify_event *event = (const struct inotify_event *)(const void *)at;
+      end |= ain_seen_take(drop_in->seen, event); /* what else changed is found by looking */
+      at += sizeof *event + event->len;
+    }
   }
   if (drop_in->looking) {
     drop_in->missed = TRUE;
+    drop_in->missed_end |= end;
   } else {
-    look_soon(drop_in, MAX(ain_loop_now() + EVENT_DELAY_US, drop_in->last_look + EVENT_PAUSE_US));
+    gint64 pause = end ? EVENT_DELAY_US : EVENT_PAUSE_US;
+    look_soon(drop_in, MAX(ain_loop_now() + EVENT_DELAY_US, drop_in->last_look + pause));
   }
 }
 
@@ -456,6 +479,7 @@ AinDropIn *ain_drop_in_new(AinRegistry *registry, const char *const *directories
   drop_in->registry = registry;
   drop_in->holders = 1;
   drop_in->roots = g_strdupv((char **)directories);
+  drop_in->seen = ain_seen_new();
   drop_in->told = g_hash_table_new_full(g_str_hash, g_str_equal, g_free, g_free);
   if (!ain_file_make_directory(drop_in->roots[0], &error)) {
     g_warning("%s: weights cannot be put there", error->message);

@@ -18,8 +18,10 @@
 #define CONFIG_MAX ((gsize)1024 * 1024)
 /* The format allows 100 MB; 84 million parameters need 10 KB. */
 #define HEADER_MAX ((gsize)16 * 1024 * 1024)
-/* Where the kernel cannot tell whether a writer is left, a file must have been at rest for so long. */
-#define REST_NS (G_GINT64_CONSTANT(1500) * 1000 * 1000)
+/* Where the kernel cannot tell whether a writer is left (it tells the owner of a file and root), and none was
+ * seen to close it, a file must have been at rest for so long; for longer when one was seen to change it. */
+#define REST_NS (G_GINT64_CONSTANT(700) * 1000 * 1000)
+#define PAUSE_NS (G_GINT64_CONSTANT(10) * 1000 * 1000 * 1000)
 
 static const char NOT_WHOLE[] = "copy it again, it is not whole";
 
@@ -180,7 +182,7 @@ static void G_GNUC_PRINTF(3, 4)
 }
 
 /* Somebody who copies a file keeps it open for writing: a read lease is refused then. */
-static gboolean has_writer(int fd, const struct stat *info, gboolean *unsettled) {
+static gboolean has_writer(int fd, const struct stat *info, AinFileSeen seen, gboolean *unsettled) {
   /* A writer that comes while we hold it makes the kernel send a signal: one whose default is nothing. */
   if (fcntl(fd, F_SETSIG, SIGURG) == 0 && fcntl(fd, F_SETLEASE, F_RDLCK) == 0) {
     (void)fcntl(fd, F_SETLEASE, F_UNLCK);
@@ -189,14 +191,18 @@ static gboolean has_writer(int fd, const struct stat *info, gboolean *unsettled)
   if (errno == EAGAIN) {
     return TRUE;
   }
+  if (seen == AIN_SEEN_CLOSED) {
+    return FALSE;
+  }
   struct timespec now;
   clock_gettime(CLOCK_REALTIME, &now);
-  *unsettled = nanoseconds(&now) - nanoseconds(&info->st_mtim) < REST_NS;
+  gint64 rest = nanoseconds(&now) - nanoseconds(&info->st_mtim);
+  *unsettled = rest < (seen == AIN_SEEN_CHANGED ? PAUSE_NS : REST_NS);
   return *unsettled;
 }
 
 /* Descriptor of a file at rest, or -1 with the outcome set. */
-static int open_settled(AinWeights *weights, const char *name, AinFileStamp *stamp) {
+static int open_settled(AinWeights *weights, const char *name, AinFileSeen seen, AinFileStamp *stamp) {
   g_autofree char *path = g_build_filename(weights->directory, name, NULL);
   struct stat info;
   ain_fd int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
@@ -211,7 +217,7 @@ static int open_settled(AinWeights *weights, const char *name, AinFileStamp *sta
     set_outcome(weights, AIN_WEIGHTS_BROKEN, "%s is no file", path);
     return -1;
   }
-  if (has_writer(fd, &info, &weights->unsettled)) {
+  if (has_writer(fd, &info, seen, &weights->unsettled)) {
     set_outcome(weights, AIN_WEIGHTS_INCOMPLETE, "%s is still being written", path);
     return -1;
   }
@@ -219,10 +225,10 @@ static int open_settled(AinWeights *weights, const char *name, AinFileStamp *sta
   return ain_fd_steal(&fd);
 }
 
-static gboolean read_config(AinWeights *weights) {
+static gboolean read_config(AinWeights *weights, AinFileSeen seen) {
   g_autofree char *path = g_build_filename(weights->directory, AIN_WEIGHTS_CONFIG, NULL);
   g_autoptr(GError) error = NULL;
-  ain_fd int fd = open_settled(weights, AIN_WEIGHTS_CONFIG, &weights->stamp.config);
+  ain_fd int fd = open_settled(weights, AIN_WEIGHTS_CONFIG, seen, &weights->stamp.config);
   if (fd < 0) {
     return FALSE;
   }
@@ -286,14 +292,14 @@ static gboolean is_there(AinWeights *weights) {
   return FALSE;
 }
 
-AinWeights *ain_weights_look(const char *directory) {
+AinWeights *ain_weights_look(const char *directory, AinWeightsSeen seen) {
   AinWeights *weights = g_new0(AinWeights, 1);
   weights->directory = g_strdup(directory);
   weights->id = g_path_get_basename(directory);
-  if (!is_there(weights) || !read_config(weights)) {
+  if (!is_there(weights) || !read_config(weights, seen.config)) {
     return weights;
   }
-  ain_fd int fd = open_settled(weights, AIN_WEIGHTS_FILE, &weights->stamp.model);
+  ain_fd int fd = open_settled(weights, AIN_WEIGHTS_FILE, seen.model, &weights->stamp.model);
   if (fd < 0) {
     return weights;
   }

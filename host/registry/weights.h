@@ -28,8 +28,21 @@ typedef struct {
   AinSourceStamp stamp; /* config and model: the weights; when WHOLE */
 } AinWeights;
 
-/* Never NULL. */
-AinWeights *ain_weights_look(const char *directory);
+/* What events told of a file while it was watched. */
+typedef enum {
+  AIN_SEEN_NOTHING,
+  AIN_SEEN_CHANGED, /* and not closed since */
+  AIN_SEEN_CLOSED,  /* by a writer, or renamed in */
+} AinFileSeen;
+
+typedef struct {
+  AinFileSeen config;
+  AinFileSeen model;
+} AinWeightsSeen;
+
+/* seen matters where the kernel does not tell whether a file has a writer: then one that was not seen to be
+ * closed must have been at rest for a while. Never NULL. */
+AinWeights *ain_weights_look(const char *directory, AinWeightsSeen seen);
 void ain_weights_free(AinWeights *weights);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AinWeights, ain_weights_free)
 

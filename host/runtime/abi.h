@@ -7,16 +7,18 @@
  * host
  *
  * The host publishes a job by storing jobs[head % AIN_RING] and then head + 1; the worker answers by storing
- * results[tail % AIN_RING] and then tail + 1. Each side raises its sleep flag before it blocks on its eventfd
- * and looks once more; the other side writes the eventfd only when it sees the flag (both sequentially
- * consistent, so one of the two always sees the other). Everything the worker writes is checked by the host
- * as hostile. */
+ * results[tail % AIN_RING] and then tail + 1. Each side raises its sleep flag before it blocks on its pipe
+ * and looks once more; the other side writes a byte into the pipe only when it sees the flag (both
+ * sequentially consistent, so one of the two always sees the other). Pipes, a pair for each worker: the two
+ * ends of a pipe are two open files, so a worker can neither make the host's end block, as with an eventfd
+ * that both have, nor swallow what wakes the host for another worker. Everything the worker writes is checked
+ * by the host as hostile. */
 #pragma once
 #include <stdatomic.h>
 #include <stdint.h>
 
 #define AIN_ABI_MAGIC 0x31454e4941ULL /* "AINE1" */
-#define AIN_ABI_VERSION 3U
+#define AIN_ABI_VERSION 4U
 #define AIN_RING 4U  /* descriptors; a power of two, at least AIN_SLOTS */
 #define AIN_SLOTS 2U /* one is computed while the next is filled */
 #define AIN_PAGE 4096U
@@ -27,8 +29,8 @@ enum {
   AIN_FD_CONTROL = 3, /* SOCK_SEQPACKET: AinMessage both ways, memory descriptors as ancillary data */
   AIN_FD_REQUEST = 4,
   AIN_FD_REPLY = 5,
-  AIN_FD_WAKE_WORKER = 6, /* eventfd the worker sleeps on */
-  AIN_FD_WAKE_HOST = 7,   /* eventfd the host sleeps on */
+  AIN_FD_WAKE_WORKER = 6, /* end of a pipe that the worker sleeps on */
+  AIN_FD_WAKE_HOST = 7,   /* end of a pipe on whose other one the host sleeps */
   AIN_FD_END = 8,
 };
 

@@ -4,12 +4,16 @@
 #include "runtime/runtime.h"
 
 typedef struct AinPrototype AinPrototype;
+typedef struct AinBounds AinBounds;
+
+typedef struct {
+  pid_t leader;
+  gboolean spawned; /* our own child from the start: it is waited for by who spawned it */
+} AinGroup;
 
 struct AinRuntime {
   AinLoop *loop;
   AinRuntimeConfig config; /* strings owned */
-  int wake_fd;             /* workers write it when the host sleeps */
-  AinLoopFd *wake_watch;
   AinBudget *budget;
   GPtrArray *busy;         /* workers with unanswered jobs; borrowed */
   GPtrArray *reapers;      /* killed processes whose end is not yet collected */
@@ -17,6 +21,9 @@ struct AinRuntime {
   gint64 oom_kills;        /* of the machine, when a process of ours was last started or killed by signal 9 */
   AinPrototype *prototype; /* NULL in spawn mode */
   GPtrArray *retired;      /* AinPrototype: of an environment that has changed, with workers yet */
+  GArray *groups;          /* AinGroup: of prototypes, templates and workers */
+  AinBounds *bounds;
+  AinLoopTimer *sweep; /* a process has ended: look for what it left behind */
 };
 
 /* --- prototype.c --- */
@@ -42,6 +49,8 @@ void ain_template_fork(AinTemplate *template, AinWorker *worker, const AinWorker
                        AinProcessFds *fds);
 gboolean ain_template_declines(const AinTemplate *template); /* it cannot fork */
 void ain_template_forget(AinTemplate *template, AinWorker *worker);
+/* It was asked for a process and does not answer: it is ended. */
+void ain_template_overdue(AinTemplate *template, const GError *error);
 /* From the template's process; FALSE when it is not for us. */
 gboolean ain_template_message(AinTemplate *template, const AinMessage *message, const char *text);
 
@@ -58,7 +67,23 @@ void ain_runtime_forget(AinRuntime *runtime, AinWorker *worker);
  * what it mapped is let go of. Takes pidfd and memory (AinMemory; or NULL). */
 void ain_runtime_reap_later(AinRuntime *runtime, pid_t pid, int pidfd, GPtrArray *memory);
 
+/* --- orphans.c --- */
+/* A process of ours is there, and leads a group of its own or will. */
+void ain_orphans_note(AinRuntime *runtime, pid_t leader, gboolean spawned);
+/* A process of ours has ended: those that it started and that outlive it are ended, too, from the loop. */
+void ain_orphans_sweep_soon(AinRuntime *runtime);
+/* All of ours have ended and been waited for: ends what is left of them, and waits for that. */
+void ain_orphans_sweep_all(AinRuntime *runtime);
+
+/* --- bounds.c --- */
+AinBounds *ain_bounds_new(AinRuntime *runtime);
+void ain_bounds_free(AinBounds *bounds); /* NULL is allowed */
+/* From now on, or no longer, looks at what the worker holds; it may end by ain_worker_exceeded(). */
+void ain_bounds_watch(AinBounds *bounds, AinWorker *worker);
+void ain_bounds_forget(AinBounds *bounds, AinWorker *worker);
+
 /* --- worker.c --- */
+void ain_worker_exceeded(AinWorker *worker, const char *what); /* it is ended for that */
 gboolean ain_worker_pass_fork(AinWorker *process, guint64 request, const AinProcessFds *fds, GError **error);
 void ain_worker_born(AinWorker *worker, pid_t pid, int pidfd);   /* takes pidfd */
 void ain_worker_unborn(AinWorker *worker, const GError *reason); /* NULL reason: declined, spawn instead */

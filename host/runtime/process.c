@@ -47,7 +47,8 @@ static int add_descriptors(posix_spawn_file_actions_t *actions, const AinProcess
   return failed;
 }
 
-static int reset_signals(posix_spawnattr_t *attributes) {
+/* Signals as at the start of a program, and a process group of its own: see orphans.c. */
+static int set_attributes(posix_spawnattr_t *attributes) {
   sigset_t none;
   sigset_t all;
   sigemptyset(&none);
@@ -57,7 +58,11 @@ static int reset_signals(posix_spawnattr_t *attributes) {
     failed = posix_spawnattr_setsigdefault(attributes, &all);
   }
   if (failed == 0) {
-    failed = posix_spawnattr_setflags(attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+    failed = posix_spawnattr_setpgroup(attributes, 0);
+  }
+  if (failed == 0) {
+    failed = posix_spawnattr_setflags(attributes,
+                                      POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
   }
   return failed;
 }
@@ -74,6 +79,20 @@ static gboolean high_copies(const AinProcessFds *fds, AinProcessFds *copies) {
   return TRUE;
 }
 
+/* Ours, without the keys of the configuration and of the model hub: they may hold secrets, and models see
+ * what workers have. */
+static GStrv clean_environment(void) {
+  g_autoptr(GPtrArray) kept = g_ptr_array_new();
+  for (char **entry = environ; *entry != NULL; entry++) {
+    if (!g_str_has_prefix(*entry, "AIN_") && !g_str_has_prefix(*entry, "HF_TOKEN")
+        && !g_str_has_prefix(*entry, "HUGGING_FACE_HUB_TOKEN")) {
+      g_ptr_array_add(kept, g_strdup(*entry));
+    }
+  }
+  g_ptr_array_add(kept, NULL);
+  return (GStrv)g_ptr_array_steal(kept, NULL);
+}
+
 pid_t ain_process_spawn(const AinRuntimeConfig *config, const char *role, const AinProcessFds *fds,
                         int *pidfd, GError **error) {
   g_autofree char *program = g_build_filename(config->lib_dir, "ainode-runtime", NULL);
@@ -84,6 +103,7 @@ pid_t ain_process_spawn(const AinRuntimeConfig *config, const char *role, const 
   const char *libpython = config->libpython != NULL ? config->libpython : "-";
   char *argv[] = { program,           (char *)role, parent,  (char *)config->python,
                    (char *)libpython, module,       package, NULL };
+  g_auto(GStrv) environment = clean_environment();
   g_auto(AinProcessFds) copies = AIN_PROCESS_FDS_INIT;
   if (!high_copies(fds, &copies)) {
     ain_error_set_errno(error, AIN_ERROR_INTERNAL, errno, "cannot start the runtime");
@@ -99,10 +119,10 @@ pid_t ain_process_spawn(const AinRuntimeConfig *config, const char *role, const 
     failed = add_descriptors(&actions, &copies);
   }
   if (failed == 0) {
-    failed = reset_signals(&attributes);
+    failed = set_attributes(&attributes);
   }
   if (failed == 0) {
-    failed = posix_spawn(&pid, program, &actions, &attributes, argv, environ);
+    failed = posix_spawn(&pid, program, &actions, &attributes, argv, environment);
   }
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
@@ -198,10 +218,11 @@ AinReceive ain_process_receive(int control, AinMessage *message, char *text, int
   if (got < 0) {
     return errno == EAGAIN || errno == EINTR ? AIN_RECEIVE_NOTHING : AIN_RECEIVE_GONE;
   }
+  take_descriptors(&packet, fd); /* also a message of no bytes may bring some */
   if (got == 0) {
+    ain_fd_close(fd);
     return AIN_RECEIVE_GONE;
   }
-  take_descriptors(&packet, fd);
   if ((gsize)got < sizeof *message || message->text_size != (gsize)got - sizeof *message) {
     ain_fd_close(fd);
     return AIN_RECEIVE_GARBAGE;
@@ -270,7 +291,11 @@ static void finish_line(AinProcessOutput *output) {
   }
   g_string_append(output->tail, valid);
   if (output->tail->len > TAIL_BYTES) {
-    g_string_erase(output->tail, 0, (gssize)(output->tail->len - TAIL_BYTES));
+    gsize start = output->tail->len - TAIL_BYTES;
+    while (start < output->tail->len && ((guchar)output->tail->str[start] & 0xC0) == 0x80) {
+      start++; /* not in the middle of a character */
+    }
+    g_string_erase(output->tail, 0, (gssize)start);
   }
   g_string_truncate(output->line, 0);
 }

@@ -182,6 +182,7 @@ static void prototype_died(AinPrototype *prototype) {
   g_warning("%s", prototype->reason);
   g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_ENVIRONMENT, "%s", prototype->reason);
   let_go(prototype);
+  ain_orphans_sweep_soon(prototype->runtime);
   if (!prototype->retired) {
     schedule_restart(prototype);
   }
@@ -224,6 +225,7 @@ static void child_born(AinPrototype *prototype, const AinMessage *message, int p
   }
   child->request = 0;
   child->pid = (pid_t)message->value;
+  ain_orphans_note(prototype->runtime, child->pid, FALSE);
   if (child->worker == NULL) {
     kill_pidfd(owned); /* nobody waits for it any more; its end is reported all the same */
   } else {
@@ -232,6 +234,7 @@ static void child_born(AinPrototype *prototype, const AinMessage *message, int p
 }
 
 static void child_reaped(AinPrototype *prototype, const AinMessage *message) {
+  ain_orphans_sweep_soon(prototype->runtime);
   Child *child = find_child(prototype, 0, (pid_t)message->id);
   if (child != NULL) {
     AinWorker *worker = child->worker;
@@ -330,6 +333,7 @@ static gboolean launch(AinPrototype *prototype, GError **error) {
     return FALSE;
   }
   AinLoop *loop = prototype->runtime->loop;
+  ain_orphans_note(prototype->runtime, pid, TRUE);
   prototype->pid = pid;
   prototype->control = ain_fd_steal(&ours);
   prototype->pid_watch = ain_loop_watch(loop, prototype->pidfd, EPOLLIN, pid_ready, prototype);

@@ -4,8 +4,9 @@
 #include "base/fd.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -71,6 +72,7 @@ static void reaper_free(gpointer data) {
 static void reap(guint32 events, gpointer data) {
   (void)events;
   Reaper *reaper = data;
+  ain_orphans_sweep_soon(reaper->runtime);
   g_ptr_array_remove_fast(reaper->runtime->reapers, reaper);
 }
 
@@ -85,15 +87,6 @@ void ain_runtime_reap_later(AinRuntime *runtime, pid_t pid, int pidfd, GPtrArray
 }
 
 static const AinLoopPoller poller = { poll_workers, workers_hot, arm_workers, disarm_workers };
-
-static void woken(guint32 events, gpointer data) {
-  (void)events;
-  AinRuntime *runtime = data;
-  guint64 count;
-  ssize_t got =
-      read(runtime->wake_fd, &count, sizeof count); /* non-blocking; the results are found by polling */
-  (void)got;
-}
 
 AinRuntime *ain_runtime_new(AinLoop *loop, const AinRuntimeConfig *config, GError **error) {
   AinRuntime *runtime = g_new0(AinRuntime, 1);
@@ -116,13 +109,16 @@ AinRuntime *ain_runtime_new(AinLoop *loop, const AinRuntimeConfig *config, GErro
   runtime->reapers = g_ptr_array_new_with_free_func(reaper_free);
   runtime->retired = g_ptr_array_new_with_free_func((GDestroyNotify)ain_prototype_free);
   runtime->next_id = 1;
-  runtime->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-  if (runtime->wake_fd < 0) {
-    ain_error_set_errno(error, AIN_ERROR_INTERNAL, errno, "cannot create an eventfd");
+  runtime->bounds = ain_bounds_new(runtime);
+  runtime->groups = g_array_new(FALSE, FALSE, sizeof(AinGroup));
+  /* What a process of ours leaves behind comes to us, who end it. A worker may close the end of a pipe that
+   * wakes it. */
+  struct sigaction ignore = { .sa_handler = SIG_IGN };
+  if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0 || sigaction(SIGPIPE, &ignore, NULL) != 0) {
+    ain_error_set_errno(error, AIN_ERROR_INTERNAL, errno, "cannot prepare for the processes of models");
     ain_runtime_free(runtime);
     return NULL;
   }
-  runtime->wake_watch = ain_loop_watch(loop, runtime->wake_fd, EPOLLIN, woken, runtime);
   ain_loop_add_poller(loop, &poller, runtime);
   if (config->fork) {
     runtime->prototype = ain_prototype_new(runtime);
@@ -188,13 +184,12 @@ void ain_runtime_free(AinRuntime *runtime) {
   g_assert(runtime->busy->len == 0);
   ain_prototype_free(runtime->prototype);
   g_ptr_array_unref(runtime->retired);
-  if (runtime->wake_watch != NULL) {
-    ain_loop_remove_poller(runtime->loop, &poller, runtime);
-    ain_loop_unwatch(runtime->wake_watch);
-  }
-  ain_fd_close(&runtime->wake_fd);
+  ain_loop_remove_poller(runtime->loop, &poller, runtime);
   g_ptr_array_unref(runtime->busy);
   g_ptr_array_unref(runtime->reapers);
+  ain_bounds_free(runtime->bounds);
+  ain_orphans_sweep_all(runtime);
+  g_array_unref(runtime->groups);
   ain_budget_free(runtime->budget);
   g_free((char *)runtime->config.lib_dir);
   g_free((char *)runtime->config.work_dir);

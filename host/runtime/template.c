@@ -149,6 +149,12 @@ void ain_template_forget(AinTemplate *template, AinWorker *worker) {
   }
 }
 
+void ain_template_overdue(AinTemplate *template, const GError *error) {
+  if (template->process != NULL) {
+    ain_worker_kill(template->process, error);
+  }
+}
+
 /* --- what the template says --- */
 
 /* The parent of a process as the kernel tells it; 0 when there is none such. */

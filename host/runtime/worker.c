@@ -7,10 +7,10 @@
 #include "runtime/memory.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/eventfd.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -58,7 +58,8 @@ struct AinWorker {
   AinSlot *slots[AIN_SLOTS]; /* taken ones */
   guint n_unanswered;
   gint64 waiting_since;    /* the running job was given, or the one before it answered */
-  gint64 usual_us;         /* how long a job took of late */
+  gint64 last_us;          /* how long the last answered job took */
+  gint64 usual_us;         /* likewise, of late */
   AinSlot *asking;         /* its result waits for memory */
   guint64 needed;          /* so much */
   AinBudgetTicket *ticket; /* the start or that result waits for room in the budget */
@@ -67,7 +68,9 @@ struct AinWorker {
   gboolean spawned;
   int pidfd;
   int control;
-  int wake_fd;
+  int wake_fd; /* of the pipe that the worker sleeps on */
+  int bell_fd; /* of the one by which it wakes us */
+  AinLoopFd *bell_watch;
   AinLoopFd *pid_watch;
   AinLoopFd *control_watch;
   AinLoopTimer *timer; /* load deadline, then the deferred end */
@@ -113,6 +116,10 @@ static void kill_process(AinWorker *worker) {
 }
 
 static void complete(AinWorker *worker, AinSlot *slot, const AinJobResult *result, const GError *error) {
+  if (worker->asking == slot) { /* it asked for memory and did not wait for it */
+    ain_budget_forget(g_steal_pointer(&worker->ticket));
+    worker->asking = NULL;
+  }
   slot->state = SLOT_DONE;
   worker->n_unanswered--;
   if (worker->n_unanswered == 0) {
@@ -163,6 +170,7 @@ static void end_with(AinWorker *worker, GError *error) {
   ain_budget_forget(g_steal_pointer(&worker->ticket));
   kill_process(worker);
   ain_loop_unwatch(g_steal_pointer(&worker->control_watch));
+  ain_loop_unwatch(g_steal_pointer(&worker->bell_watch));
   ain_loop_timer_stop(g_steal_pointer(&worker->timer));
   worker->timer = ain_loop_timer(worker->runtime->loop, ain_loop_now(), finish_due, worker);
 }
@@ -175,6 +183,12 @@ static void misbehaved(AinWorker *worker, const char *what) {
   g_warning("worker of model %s: %s; it is replaced", worker->spec.name, what);
   end_with(worker, g_error_new(AIN_ERROR, AIN_ERROR_WORKER_DIED,
                                "the worker of model [%s] broke its protocol: %s", worker->spec.name, what));
+}
+
+void ain_worker_exceeded(AinWorker *worker, const char *what) {
+  g_warning("worker of model %s: %s; it is ended", worker->spec.name, what);
+  end_with(worker, g_error_new(AIN_ERROR, AIN_ERROR_WORKER_DIED,
+                               "the process that ran model [%s] was ended: %s", worker->spec.name, what));
 }
 
 static const char *hint_of_signal(int number, gboolean ran_out) {
@@ -228,6 +242,7 @@ static void spawned_ended(guint32 events, gpointer data) {
   AinWorker *worker = data;
   int status = 0;
   waitpid(worker->pid, &status, 0);
+  ain_orphans_sweep_soon(worker->runtime);
   ain_worker_reaped(worker, status);
 }
 
@@ -244,8 +259,13 @@ static void load_overdue(gpointer data) {
                          worker->spec.name, seconds, ain_budget_bytes(worker->runtime->budget)));
     return;
   }
-  end_with(worker, g_error_new(AIN_ERROR, AIN_ERROR_TIMEOUT, "model [%s] did not finish loading within %d s",
-                               worker->spec.name, seconds));
+  g_autoptr(GError) error =
+      g_error_new(AIN_ERROR, AIN_ERROR_TIMEOUT, "model [%s] did not finish loading within %d s",
+                  worker->spec.name, seconds);
+  if (worker->spec.template != NULL && worker->pidfd < 0) {
+    ain_template_overdue(worker->spec.template, error);
+  }
+  end_with(worker, g_steal_pointer(&error));
 }
 
 /* --- control messages --- */
@@ -277,7 +297,7 @@ static gboolean is_let_out(const AinWorker *worker) {
   return FALSE;
 }
 
-static char *load_text(const AinWorker *worker) {
+static char *load_text(const AinWorker *worker, gboolean shut_in) {
   const AinWorkerSpec *spec = &worker->spec;
   GString *text = g_string_new("{\"name\": ");
   ain_text_append_json(text, spec->name, strlen(spec->name));
@@ -293,7 +313,7 @@ static char *load_text(const AinWorker *worker) {
       ain_dtype_name(spec->dtype), spec->input_shape[0], spec->input_shape[1], spec->output_shape[0],
       spec->output_shape[1], spec->prove ? "true" : "false", spec->is_template != NULL ? "true" : "false",
       spec->memory_bytes, spec->threads, spec->official_numbers ? "true" : "false",
-      worker->runtime->config.sandbox && !is_let_out(worker) ? "true" : "false");
+      shut_in ? "true" : "false");
   g_string_append(text, ", \"device\": ");
   ain_text_append_json(text, spec->device, strlen(spec->device));
   append_read_paths(text, worker->runtime->config.read_paths);
@@ -310,8 +330,12 @@ static void greeted(AinWorker *worker, const AinMessage *message) {
     return;
   }
   g_autoptr(GError) error = NULL;
-  g_autofree char *text = load_text(worker);
+  gboolean shut_in = worker->runtime->config.sandbox && !is_let_out(worker);
+  g_autofree char *text = load_text(worker, shut_in);
   worker->phase = PHASE_LOADING;
+  if (shut_in) {
+    ain_bounds_watch(worker->runtime->bounds, worker);
+  }
   if (!ain_process_send(worker->control, AIN_MESSAGE_LOAD, 0, 0, text, NULL, 0, &error)) {
     end_with(worker, g_steal_pointer(&error));
   }
@@ -495,22 +519,47 @@ static gboolean create_memory(AinWorker *worker, GError **error) {
   return TRUE;
 }
 
+/* Results are found by polling: all that counts is that we are awake. */
+static void bell_rang(guint32 events, gpointer data) {
+  (void)events;
+  AinWorker *worker = data;
+  char bytes[4096];
+  ssize_t got = read(worker->bell_fd, bytes, sizeof bytes); /* non-blocking */
+  if (got == 0) {                                           /* it has closed its end, perhaps by ending */
+    ain_loop_unwatch(g_steal_pointer(&worker->bell_watch));
+  }
+}
+
+/* The pipes by which the two wake one another. */
+static gboolean create_bells(AinWorker *worker, AinProcessFds *fds, GError **error) {
+  int to_worker[2] = { -1, -1 };
+  int to_host[2] = { -1, -1 };
+  gboolean made =
+      pipe2(to_worker, O_CLOEXEC | O_NONBLOCK) == 0 && pipe2(to_host, O_CLOEXEC | O_NONBLOCK) == 0;
+  if (!made) {
+    ain_error_set_errno(error, AIN_ERROR_INTERNAL, errno, "cannot create the channel of a worker");
+  }
+  fds->fds[AIN_FD_WAKE_WORKER - AIN_FD_CONTROL] = to_worker[0];
+  worker->wake_fd = to_worker[1];
+  worker->bell_fd = to_host[0];
+  fds->fds[AIN_FD_WAKE_HOST - AIN_FD_CONTROL] = to_host[1];
+  return made;
+}
+
 static gboolean create_channel(AinWorker *worker, AinProcessFds *fds, GError **error) {
   g_autofree char *name = g_strdup_printf("model %s", worker->spec.name);
   if (!ain_process_control_pair(&worker->control, &fds->fds[0], error)) {
     return FALSE;
   }
-  worker->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  if (!create_bells(worker, fds, error)) {
+    return FALSE;
+  }
   /* A template has no slots: it never uses the descriptors that stand in for them. */
   fds->fds[1] = dup(worker->request != NULL ? worker->request->fd : worker->wake_fd);
   fds->fds[2] = dup(worker->reply != NULL ? worker->reply->fd : worker->wake_fd);
-  fds->fds[3] = dup(worker->wake_fd);
-  fds->fds[4] = dup(worker->runtime->wake_fd);
-  for (guint i = 1; i <= 4; i++) {
-    if (fds->fds[i] < 0) {
-      ain_error_set_errno(error, AIN_ERROR_INTERNAL, errno, "cannot create the channel of a worker");
-      return FALSE;
-    }
+  if (fds->fds[1] < 0 || fds->fds[2] < 0) {
+    ain_error_set_errno(error, AIN_ERROR_INTERNAL, errno, "cannot create the channel of a worker");
+    return FALSE;
   }
   worker->output = ain_process_output_new(worker->runtime->loop, name, &fds->fds[AIN_PROCESS_FDS - 1], error);
   if (worker->output == NULL) {
@@ -518,13 +567,16 @@ static gboolean create_channel(AinWorker *worker, AinProcessFds *fds, GError **e
   }
   worker->control_watch =
       ain_loop_watch(worker->runtime->loop, worker->control, EPOLLIN, control_ready, worker);
+  worker->bell_watch = ain_loop_watch(worker->runtime->loop, worker->bell_fd, EPOLLIN, bell_rang, worker);
   return TRUE;
 }
 
 static void drop_channel(AinWorker *worker) {
   ain_loop_unwatch(g_steal_pointer(&worker->control_watch));
+  ain_loop_unwatch(g_steal_pointer(&worker->bell_watch));
   ain_fd_close(&worker->control);
   ain_fd_close(&worker->wake_fd);
+  ain_fd_close(&worker->bell_fd);
   ain_process_output_free(g_steal_pointer(&worker->output));
 }
 
@@ -539,6 +591,7 @@ static gboolean spawn(AinWorker *worker, GError **error) {
     worker->pid = 0;
     return FALSE;
   }
+  ain_orphans_note(worker->runtime, worker->pid, TRUE);
   worker->pid_watch = ain_loop_watch(worker->runtime->loop, worker->pidfd, EPOLLIN, spawned_ended, worker);
   return TRUE;
 }
@@ -637,7 +690,7 @@ AinWorker *ain_worker_start(AinRuntime *runtime, const AinWorkerSpec *spec, cons
   worker->spec.device = g_strdup(spec->device != NULL ? spec->device : "cpu");
   worker->events = *events;
   worker->data = data;
-  worker->pidfd = worker->control = worker->wake_fd = -1;
+  worker->pidfd = worker->control = worker->wake_fd = worker->bell_fd = -1;
   worker->retired = g_ptr_array_new_with_free_func(free_memory);
   worker->timer = ain_loop_timer(runtime->loop, ain_loop_now() + LOAD_TIMEOUT_US, load_overdue, worker);
   (void)ain_runtime_memory_ran_out(runtime); /* what is counted from now on is this one's, perhaps */
@@ -653,6 +706,7 @@ void ain_worker_free(AinWorker *worker) {
   ain_loop_timer_stop(worker->timer);
   ain_budget_forget(worker->ticket);
   kill_process(worker);
+  ain_bounds_forget(worker->runtime->bounds, worker);
   ain_runtime_forget(worker->runtime, worker);
   if (worker->spec.template != NULL) {
     ain_template_forget(worker->spec.template, worker);
@@ -786,8 +840,7 @@ gpointer ain_slot_data(AinSlot *slot) {
 static void wake_worker(AinWorker *worker) {
   /* Sequentially consistent with the worker's flag-then-look: one of us sees the other. */
   if (atomic_load(&worker->page->worker_sleeps) != 0) {
-    guint64 one = 1;
-    ssize_t written = write(worker->wake_fd, &one, sizeof one);
+    ssize_t written = write(worker->wake_fd, "", 1); /* non-blocking: a full pipe wakes as well */
     (void)written;
   }
 }
@@ -875,7 +928,9 @@ static gboolean shape_fits(const AinSlot *slot, const AinResult *result) {
 }
 
 static void complete_error(AinWorker *worker, AinSlot *slot, const guint8 *bytes, gsize size) {
-  g_autofree char *text = g_utf8_make_valid((const char *)bytes, (gssize)MIN(size, AIN_MESSAGE_TEXT_MAX));
+  gsize length = MIN(size, AIN_MESSAGE_TEXT_MAX);
+  g_autofree char *copy = g_strndup((const char *)bytes, length); /* the worker may still change it */
+  g_autofree char *text = g_utf8_make_valid(copy, -1);
   g_autoptr(GError) error =
       g_error_new(AIN_ERROR, AIN_ERROR_MODEL_FAILED, "model [%s]: %s", worker->spec.name, text);
   complete(worker, slot, NULL, error);
@@ -886,6 +941,13 @@ static void retire(AinWorker *worker, AinSlot *slot) {
   if (slot->request != worker->request) {
     g_ptr_array_add(worker->retired, ain_memory_ref(slot->request));
   }
+}
+
+/* No longer than the job was here, whatever the worker says. */
+static gint64 span_ns(const AinWorker *worker, const AinResult *result) {
+  gint64 span;
+  gboolean wrong = __builtin_sub_overflow(result->ended_ns, result->begun_ns, &span);
+  return wrong ? 0 : CLAMP(span, 0, worker->last_us * 1000);
 }
 
 static gboolean take_result(AinWorker *worker, const AinResult *result) {
@@ -917,9 +979,9 @@ static gboolean take_result(AinWorker *worker, const AinResult *result) {
     .rows = result->rows,
     .columns = result->columns,
     .data = bytes,
-    .copied_bytes = result->copied_bytes,
+    .copied_bytes = MIN(result->copied_bytes, slot->job.size),
     .input_offset = result->input_offset,
-    .model_ns = MAX(result->ended_ns - result->begun_ns, 0),
+    .model_ns = span_ns(worker, result),
   };
   complete(worker, slot, &answer, NULL);
   return TRUE;
@@ -928,7 +990,8 @@ static gboolean take_result(AinWorker *worker, const AinResult *result) {
 /* A running average over about four jobs. */
 static void note_duration(AinWorker *worker) {
   gint64 now = ain_loop_now();
-  worker->usual_us += (now - worker->waiting_since - worker->usual_us) / 4;
+  worker->last_us = now - worker->waiting_since;
+  worker->usual_us += (worker->last_us - worker->usual_us) / 4;
   worker->waiting_since = now;
 }
 
@@ -952,10 +1015,12 @@ gboolean ain_worker_poll(AinWorker *worker) {
     }
     AinResult result =
         worker->page->results[worker->tail % AIN_RING]; /* a copy: the worker may scribble on it */
+    atomic_signal_fence(memory_order_seq_cst);          /* and the compiler must not read it again */
     worker->tail++;
     did = TRUE;
     note_duration(worker);
     if (!take_result(worker, &result)) {
+      worker->tail--; /* it is this job that ended the worker */
       break;
     }
   }

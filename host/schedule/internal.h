@@ -61,12 +61,17 @@ struct AinRunner {
   guint submitted;      /* jobs given to the worker; others are still being filled */
   gint64 running_since; /* when the oldest of them began; when the last one ended */
   guint crowd;          /* requests under way at once, the most seen lately, in sixteenths */
+  gint64 run_us;        /* of the last job, in the model */
+  guint awaited_at;     /* length of the queue when the next job began to wait for company; 0: it does not */
+  guint unmet;          /* so many jobs wait for nobody, for nobody came the last time */
   AinLoopTimer *deadline;
 };
 AinRunner *ain_runner_new(AinLane *lane, const char *device);
 void ain_runner_free(AinRunner *runner); /* its jobs must be gone */
 /* Whether a job from the queue should go to this runner now. */
 gboolean ain_runner_wants_job(AinRunner *runner);
+/* Until when an idle runner's next job waits for those whose requests were just answered; 0: it does not. */
+gint64 ain_runner_company_until(AinRunner *runner);
 /* Whether there is shared memory for one with the head of the queue, which must not be empty. */
 gboolean ain_runner_has_room(const AinRunner *runner);
 /* Whether it could be unloaded: idle, and nobody asked for it to be loaded. */

@@ -391,14 +391,16 @@ static void delay_over(gpointer data) {
   ain_lane_dispatch(lane);
 }
 
-/* With a batch delay, fewer requests than fit wait for company until the oldest has waited long enough. */
-static gboolean waits_for_company(AinLane *lane) {
+/* Fewer requests than fit wait for company: with a batch delay until the oldest has waited long enough, and
+ * for those that are about to come back. */
+static gboolean waits_for_company(AinLane *lane, AinRunner *runner) {
   gint64 delay = lane->context->config.max_batch_delay_us;
-  if (delay == 0 || g_queue_get_length(&lane->queue) >= ain_lane_batch_limit(lane)) {
+  if (g_queue_get_length(&lane->queue) >= ain_lane_batch_limit(lane)) {
     return FALSE;
   }
   const AinTask *oldest = g_queue_peek_head(&lane->queue);
-  gint64 until = ain_call_arrival(oldest->call) + delay;
+  gint64 until = delay > 0 ? ain_call_arrival(oldest->call) + delay : 0;
+  until = MAX(until, ain_runner_company_until(runner));
   if (ain_loop_now() >= until) {
     return FALSE;
   }
@@ -429,8 +431,8 @@ static gboolean waits_for_room(AinLane *lane, const AinRunner *runner) {
 
 static void start_jobs(AinLane *lane) {
   AinRunner *runner = NULL;
-  while (!g_queue_is_empty(&lane->queue) && !waits_for_company(lane) && (runner = pick_runner(lane)) != NULL
-         && !waits_for_room(lane, runner)) {
+  while (!g_queue_is_empty(&lane->queue) && (runner = pick_runner(lane)) != NULL
+         && !waits_for_company(lane, runner) && !waits_for_room(lane, runner)) {
     ain_runner_start_job(runner);
   }
 }

@@ -9,6 +9,12 @@
 #define INLINE_BYTES (G_GUINT64_CONSTANT(256) * 1024)
 /* An orphan that waits for its turn in the worker is looked at again after so long. */
 #define ORPHAN_LOOK_US (G_GINT64_CONSTANT(100) * 1000)
+/* A model that batches and runs for so long waits for those whose requests it has just answered to ask again:
+ * a share of the time of a run, and not for the next few jobs when nobody came. */
+#define LONG_RUN_US (G_GINT64_CONSTANT(20) * 1000)
+#define COMPANY_SHARE 16
+#define COMPANY_MAX_US (G_GINT64_CONSTANT(10) * 1000)
+#define UNMET_JOBS 16U
 
 typedef struct {
   AinTask *task;
@@ -25,6 +31,50 @@ typedef struct {
   guint32 n_samples;
   gsize sample_size;
 } Job;
+
+/* --- batches --- */
+
+static guint count_under_way(const AinRunner *runner) {
+  guint count = g_queue_get_length(&runner->lane->queue);
+  for (guint i = 0; i < runner->jobs->len; i++) {
+    count += ((const Job *)g_ptr_array_index(runner->jobs, i))->pieces->len;
+  }
+  return count;
+}
+
+/* Of the requests that are under way at once, the most seen lately, in sixteenths: clients that wait for one
+ * another's batch come back a few at a time, and the few must not be taken for all there are. */
+static void note_crowd(AinRunner *runner) {
+  runner->crowd = MAX(count_under_way(runner) * 16, runner->crowd - runner->crowd / 16);
+}
+
+/* One batch of a model that runs for long costs less than two halves that take turns, and the time that the
+ * second slot saves is nothing beside it. */
+static gboolean runs_long(const AinRunner *runner) {
+  return runner->run_us >= LONG_RUN_US && ain_lane_batch_limit(runner->lane) > 1;
+}
+
+gint64 ain_runner_company_until(AinRunner *runner) {
+  guint waiting = g_queue_get_length(&runner->lane->queue);
+  if (runner->jobs->len > 0 || !runs_long(runner) || runner->unmet > 0 || waiting >= runner->crowd / 16) {
+    return 0;
+  }
+  gint64 until = runner->running_since + MIN(runner->run_us / COMPANY_SHARE, COMPANY_MAX_US);
+  if (runner->awaited_at == 0 && ain_loop_now() < until) {
+    runner->awaited_at = waiting;
+  }
+  return until;
+}
+
+/* Before a job takes from the queue. */
+static void note_company(AinRunner *runner) {
+  if (runner->awaited_at > 0 && g_queue_get_length(&runner->lane->queue) <= runner->awaited_at) {
+    runner->unmet = UNMET_JOBS;
+  } else if (runner->unmet > 0) {
+    runner->unmet--;
+  }
+  runner->awaited_at = 0;
+}
 
 /* --- the end of a job --- */
 
@@ -119,6 +169,7 @@ static void job_succeed(Job *job, const AinJobResult *result) {
   totals->samples += job->n_samples;
   totals->copied_bytes += result->copied_bytes;
   totals->model_ns += result->model_ns;
+  job->runner->run_us = result->model_ns / 1000;
   lane->failures = 0;
   for (guint i = 0; i < job->pieces->len; i++) {
     const Piece *piece = &g_array_index(job->pieces, Piece, i);
@@ -146,6 +197,9 @@ static void job_done(AinSlot *slot, const AinJobResult *result, const GError *er
   AinLane *lane = runner->lane;
   runner->submitted--;
   runner->running_since = ain_loop_now();
+  if (runs_long(runner)) { /* with those that came meanwhile */
+    runner->crowd = MAX(runner->crowd, count_under_way(runner) * 16);
+  }
   if (error == NULL) {
     if (!take_apart_misshapen(job, result)) {
       job_succeed(job, result);
@@ -291,19 +345,10 @@ static void submit_filled(gpointer data) {
   }
 }
 
-/* Of the requests that are under way at once, the most seen lately, in sixteenths: clients that wait for one
- * another's batch come back a few at a time, and the few must not be taken for all there are. */
-static void note_crowd(AinRunner *runner) {
-  guint now = g_queue_get_length(&runner->lane->queue);
-  for (guint i = 0; i < runner->jobs->len; i++) {
-    now += ((const Job *)g_ptr_array_index(runner->jobs, i))->pieces->len;
-  }
-  runner->crowd = MAX(now * 16, runner->crowd - runner->crowd / 16);
-}
-
 void ain_runner_start_job(AinRunner *runner) {
   g_autoptr(GError) error = NULL;
   AinLane *lane = runner->lane;
+  note_company(runner);
   note_crowd(runner);
   Job *job = gather(runner);
   const Piece *first = &g_array_index(job->pieces, Piece, 0);
@@ -341,6 +386,9 @@ gboolean ain_runner_wants_job(AinRunner *runner) {
   guint limit = ain_lane_batch_limit(runner->lane);
   if (runner->jobs->len == 0 || limit == 1) {
     return TRUE;
+  }
+  if (runs_long(runner)) {
+    return FALSE;
   }
   const Job *running = g_ptr_array_index(runner->jobs, 0);
   return g_queue_get_length(&runner->lane->queue) >= MIN(MAX(running->n_samples, runner->crowd / 32), limit);

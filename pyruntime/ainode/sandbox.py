@@ -1,18 +1,21 @@
 """What a worker may touch once it runs user code: its interpreter, its model, its shared memory, a private folder."""
 
+import contextlib
 import functools
 import os
-import shutil
+import resource
 import sys
 import tempfile
+import time
 
 import _ainode
 
 #: System files that NumPy, PyTorch and the C library read at any time.
 _SYSTEM = [
     *("/usr", "/lib", "/lib64", "/lib32", "/etc/ld.so.cache", "/etc/localtime", "/etc/timezone"),
-    *("/etc/ssl", "/etc/mime.types", "/proc", "/sys/devices/system", "/sys/fs/cgroup", "/sys/kernel/mm"),
-    *("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random"),
+    *("/etc/ssl/certs", "/etc/ssl/openssl.cnf", "/etc/mime.types", "/proc", "/sys/devices/system", "/sys/fs/cgroup"),
+    "/sys/kernel/mm",
+    *("/dev/null", "/dev/urandom", "/dev/random"),
 ]
 _DEVICES = ["/dev/null", "/dev/nvidiactl", "/dev/nvidia-uvm", *(f"/dev/nvidia{index}" for index in range(16))]
 #: Folders that libraries write to, pointed at the private one.
@@ -23,6 +26,11 @@ HINT = (
     "ain_worker_read_paths), and may not use the network or start programs (the operator can let it out: "
     "ain_worker_sandbox_off_models)"
 )
+#: A worker that starts spends no longer than this on what earlier ones have left, in seconds.
+_CLEANING_S = 0.03
+#: Of one file that a model writes, in bytes; and how many it may have open.
+LARGEST_FILE = 256 << 20
+MOST_FILES = 1024
 _DENIALS = ("Operation not permitted", "Permission denied")
 _entered = False
 
@@ -32,15 +40,55 @@ def is_denial(error: BaseException) -> bool:
     return _entered and (isinstance(error, PermissionError) or any(words in str(error) for words in _DENIALS))
 
 
+def _flatten(entry: "os.DirEntry[str]", folder: str) -> None:
+    """Removes one entry of the folder; folders in it come to lie beside it."""
+    if not entry.is_dir(follow_symlinks=False):
+        os.unlink(entry.path)
+        return
+    os.chmod(entry.path, 0o700)
+    with os.scandir(entry.path) as inner:
+        for below in inner:
+            if below.is_dir(follow_symlinks=False):
+                os.chmod(below.path, 0o700)
+                os.rename(below.path, os.path.join(folder, f"lifted {time.monotonic_ns()}"))
+            else:
+                os.unlink(below.path)
+    os.rmdir(entry.path)
+
+
+def remove(folder: str, until: float) -> bool:
+    """Removes what a model has left, whatever the depth or the modes; False: not all of it until then."""
+    empty = False
+    while not empty:
+        empty = True
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if time.monotonic() > until:
+                    return False
+                empty = False
+                _flatten(entry, folder)
+    os.rmdir(folder)
+    return True
+
+
 def private_folder() -> str:
-    """A folder of this worker alone, below the current directory; removed by the next worker once its owner is gone."""
+    """A folder of this worker alone, below the current directory; removed by later ones once its owner is gone."""
     base = os.getcwd()
+    until = time.monotonic() + _CLEANING_S
     for name in os.listdir(base):
         if name.startswith("worker-"):
             owner = name.split("-")[1]
             if not os.path.exists(f"/proc/{owner}"):
-                shutil.rmtree(os.path.join(base, name), ignore_errors=True)
+                with contextlib.suppress(OSError):  # another worker may be at it, too
+                    remove(os.path.join(base, name), until)
     return tempfile.mkdtemp(prefix=f"worker-{os.getpid()}-", dir=base)
+
+
+def _bound_files() -> None:
+    for limit, most in ((resource.RLIMIT_FSIZE, LARGEST_FILE), (resource.RLIMIT_NOFILE, MOST_FILES)):
+        now = resource.getrlimit(limit)[1]
+        bound = most if now == resource.RLIM_INFINITY else min(most, now)
+        resource.setrlimit(limit, (bound, bound))
 
 
 def _with_targets(paths: set[str]) -> set[str]:
@@ -55,15 +103,18 @@ def environment() -> frozenset[str]:
     return frozenset(_with_targets(paths))
 
 
-def enter(model_directory: str, read_paths: list[str], template: bool = False) -> str:
-    """Shuts this process in; returns one line that says what the kernel could apply. OSError: it refused.
+def enter(model_directory: str, read_paths: list[str], template: bool = False, trusted: bool = False) -> str:
+    """Shuts this process in; returns one line that says what holds, and what the machine lacks or denies.
 
-    template: this process will fork others, which narrow the sandbox to themselves.
+    template: this process will fork others, which narrow the sandbox to themselves. trusted: it runs no code of users
+    (or on a device whose driver needs it): it may make shared memory, and files of any size.
     """
+    if not trusted:
+        _bound_files()
     private = private_folder()
     for name in _HOMES:
         os.environ[name] = private
     readable = environment() | _with_targets({model_directory, *read_paths})
     global _entered
     _entered = True
-    return _ainode.enter_sandbox(sorted(readable), [private, *_DEVICES], template)
+    return _ainode.enter_sandbox(sorted(readable), [private, *_DEVICES], template, trusted)

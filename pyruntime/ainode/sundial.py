@@ -19,11 +19,11 @@ from ainode.transformer import (
     Cache,
     Config,
     Decoder,
+    Generate,
     ceiling,
     linear,
-    make_model,
+    load_network,
     read_config,
-    set_threads,
     take_linear,
     take_pair,
 )
@@ -43,8 +43,8 @@ _REVIN_EPSILON = 1e-5
 _FLOW_EPSILON = 1e-6
 _TIME_WIDTH = 256
 _CONDITIONS_MAX = 512  # pairs of series and step whose modulations are computed together: 15 MB
-_PROBE_ROWS = 672
-_PROBE_STEPS = 5
+_PROBE_ROWS = 384
+_PROBE_STEPS = 1
 
 _Linear = tuple[torch.Tensor, torch.Tensor]
 
@@ -147,9 +147,9 @@ class Sundial:
         return linear(inner, *self.embed_output) + linear(patches, *self.embed_residual)
 
     def probe(self) -> None:
-        """A piece of the work of a request: all of the decoder, a tenth of the flow."""
-        rows = ceiling(_PROBE_ROWS, self.config.patch) * self.config.patch
-        states = self.decoder(self._embed(torch.linspace(-1, 1, rows, device=self.decoder.device)[None]), [])[:, -1]
+        """A part of the work of a request: of the decoder one layer, of the flow a step."""
+        self.decoder.probe(ceiling(_PROBE_ROWS, self.config.patch))
+        states = torch.linspace(-1, 1, self.config.hidden, device=self.decoder.device)[None]
         self.flow(states, torch.zeros(DEFAULT_SAMPLES, self.config.outputs[0], device=states.device), _PROBE_STEPS)
 
     def _sample(self, values: torch.Tensor, length: int, samples: int, generator: torch.Generator) -> torch.Tensor:
@@ -194,16 +194,15 @@ class Sundial:
 
 def load(spec: Spec) -> Model:
     """Loads spec.directory. ModelError says what is wrong with the files."""
-    network = Sundial(spec.directory, place(spec))
-    patch = network.config.patch
-    with torch.inference_mode():
-        findings = set_threads(spec, network.decoder.device, network.probe)
 
-    def generate(series: torch.Tensor, length: int, attributes: Attributes) -> torch.Tensor:
-        samples, seed = attributes["num_samples"], attributes["seed"]
-        forecasts = network.generate(series, length, samples, seed, attributes["revin"])
-        if attributes["quantile"] is not None:
-            return torch.quantile(forecasts, attributes["quantile"], dim=1)
-        return forecasts.mean(dim=1)
+    def make_generate(network: Sundial) -> Generate:
+        def generate(series: torch.Tensor, length: int, attributes: Attributes) -> torch.Tensor:
+            samples, seed = attributes["num_samples"], attributes["seed"]
+            forecasts = network.generate(series, length, samples, seed, attributes["revin"])
+            if attributes["quantile"] is not None:
+                return torch.quantile(forecasts, attributes["quantile"], dim=1)
+            return forecasts.mean(dim=1)
 
-    return make_model(spec, TABLE, patch, generate, findings)
+        return generate
+
+    return load_network(spec, lambda: Sundial(spec.directory, place(spec)), make_generate, TABLE, {"num_samples": "1"})

@@ -7,15 +7,15 @@ import os
 
 import torch
 
-from ainode.attributes import Attributes, Boolean
+from ainode.attributes import Boolean
 from ainode.model import Model, Spec
 from ainode.safetensors import Weights
 from ainode.torchscript import place
-from ainode.transformer import CPU, Cache, Config, Decoder, linear, make_model, read_config, set_threads
+from ainode.transformer import CPU, Cache, Config, Decoder, Generate, linear, load_network, read_config
 
 TABLE = (Boolean("revin", True),)
 
-_PROBE_TOKENS = 7  # of the run that chooses the number of threads: 672 rows
+_PROBE_TOKENS = 7  # of the work that chooses the number of threads: 672 rows
 
 
 def _statistics(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -56,6 +56,10 @@ class TimerXl:
         predicted = linear(last, self._choose_head(wanted))[:, :wanted].to(torch.float64)
         return predicted * deviation + mean if revin else predicted
 
+    def probe(self) -> None:
+        """A part of the work of a request."""
+        self.decoder.probe(_PROBE_TOKENS)
+
     def generate(self, series: torch.Tensor, length: int, revin: bool = True) -> torch.Tensor:
         """[n, rows] in float64 -> [n, length]. As published, each further step sees and normalises the values that
         were just predicted, while the cache keeps what came before."""
@@ -73,12 +77,8 @@ class TimerXl:
 
 def load(spec: Spec) -> Model:
     """Loads spec.directory. ModelError says what is wrong with the files."""
-    network = TimerXl(spec.directory, place(spec))
-    probe = torch.linspace(-1, 1, _PROBE_TOKENS * network.config.patch, dtype=torch.float64)[None]
-    with torch.inference_mode():
-        findings = set_threads(spec, network.decoder.device, lambda: network.generate(probe, network.config.outputs[0]))
 
-    def generate(series: torch.Tensor, length: int, attributes: Attributes) -> torch.Tensor:
-        return network.generate(series, length, attributes["revin"])
+    def make_generate(network: TimerXl) -> Generate:
+        return lambda series, length, attributes: network.generate(series, length, attributes["revin"])
 
-    return make_model(spec, TABLE, network.config.patch, generate, findings)
+    return load_network(spec, lambda: TimerXl(spec.directory, place(spec)), make_generate, TABLE, {})

@@ -1,6 +1,7 @@
 """The decoder that timer_xl and sundial share: rotary attention with a key-value cache, gated feed-forward."""
 
 import dataclasses
+import itertools
 import json
 import math
 import os
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as functional
 
+from ainode import threads
 from ainode.attributes import Attributes, Table
 from ainode.model import Model, ModelError, Spec
 from ainode.safetensors import Weights
@@ -18,8 +20,8 @@ from ainode.safetensors import Weights
 _CONFIG_MAX = 1 << 20  # bytes of config.json
 _EPSILON = 1e-5
 _ROTARY_BASE = 10000.0  # of the published models, whatever rope_theta says
-_GAIN = 1.3  # what several threads must win to be used
-_TRIALS = 3  # of each number of threads; the best one counts, for other work may disturb any
+_THREADS_SECONDS = 0.15  # of measuring with either number of threads: weights are to be served within two seconds
+_TRIAL_PATCHES = 2  # the least that has tokens look at one another
 CPU = torch.device("cpu")
 #: Forecast length where the request says none.
 DEFAULT_LENGTH = 96
@@ -135,6 +137,8 @@ def read_config(directory: str, model_type: str) -> Config:
 
 
 Cache = list[tuple[torch.Tensor, torch.Tensor]]
+#: Series [n, rows] in float64, length, attributes -> [n, length] in float64.
+Generate = Callable[[torch.Tensor, int, Attributes], torch.Tensor]
 
 
 @dataclasses.dataclass
@@ -158,6 +162,7 @@ class Decoder:
         self.norm_first = norm_first
         self.width = config.hidden // config.heads
         self.layers = [self._take_layer(weights, f"model.layers.{i}.") for i in range(config.layers)]
+        self._probed = itertools.cycle(self.layers)
         self.norm = take_pair(weights, "model.norm", config.hidden)
         steps = torch.arange(0, self.width, 2, dtype=torch.float32) / self.width
         self.device = weights.device
@@ -231,15 +236,34 @@ class Decoder:
         for index, layer in enumerate(self.layers):
             if index == len(self.layers) - 1:
                 asked, mask = 1, None  # nobody reads the others' states
-            if self.norm_first:
-                normal = self._normalise(x, layer.norm1)
-                x = x[:, -asked:] + self._attend(layer, normal, rotations, cache, index, mask, asked)
-                x = x + _feed_forward(layer, self._normalise(x, layer.norm2))
-            else:
-                mixed = self._attend(layer, x, rotations, cache, index, mask, asked)
-                x = self._normalise(x[:, -asked:] + mixed, layer.norm1)
-                x = self._normalise(x + _feed_forward(layer, x), layer.norm2)
+            x = self._run_layer(layer, x, rotations, cache, index, mask, asked)
         return self._normalise(x, self.norm)
+
+    def _run_layer(
+        self,
+        layer: _Layer,
+        x: torch.Tensor,
+        rotations: tuple[torch.Tensor, torch.Tensor],
+        cache: Cache,
+        index: int,
+        mask: Optional[torch.Tensor],
+        asked: int,
+    ) -> torch.Tensor:
+        """See _attend."""
+        if self.norm_first:
+            normal = self._normalise(x, layer.norm1)
+            x = x[:, -asked:] + self._attend(layer, normal, rotations, cache, index, mask, asked)
+            return x + _feed_forward(layer, self._normalise(x, layer.norm2))
+        mixed = self._attend(layer, x, rotations, cache, index, mask, asked)
+        x = self._normalise(x[:, -asked:] + mixed, layer.norm1)
+        return self._normalise(x + _feed_forward(layer, x), layer.norm2)
+
+    def probe(self, tokens: int) -> None:
+        """One layer's work on a series of so many tokens, with another layer's weights each time: what all layers do,
+        in a fraction of the time."""
+        layer = next(self._probed)
+        x = torch.linspace(-1, 1, tokens * self.config.hidden, device=self.device).view(1, tokens, -1)
+        self._run_layer(layer, x, self._rotations(0, tokens), [], 0, None, tokens)
 
 
 def _rotate(x: torch.Tensor, cosines: torch.Tensor, sines: torch.Tensor) -> torch.Tensor:
@@ -261,39 +285,65 @@ def take_pair(weights: Weights, name: str, size: int) -> tuple[torch.Tensor, tor
     return weights.take(f"{name}.weight", size), weights.take(f"{name}.bias", size)
 
 
-def _measure(work: Callable[[], Any], threads: int) -> float:
-    torch.set_num_threads(threads)
-    work()  # pages and pools
-    times = []
-    for _ in range(_TRIALS):
-        begun = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - begun)
-    return min(times)
-
-
-def set_threads(spec: Spec, device: torch.device, work: Callable[[], Any]) -> str:
+def set_threads(spec: Spec, device: torch.device, work: Callable[[], Any], seconds: Optional[float] = None) -> str:
     """Sets torch's threads; returns the findings of a proof, which tries whether all processors make `work` clearly
-    faster than one. Later loads take what was found then."""
+    faster than one, for about `seconds` each. Later loads take what was found then."""
     if not spec.prove:
         torch.set_num_threads(max(spec.threads, 1))
         return ""
-    chosen = 1
-    several = min(len(os.sched_getaffinity(0)), 16)
-    if several > 1 and device.type == "cpu" and _measure(work, 1) >= _GAIN * _measure(work, several):
-        chosen = several
-    torch.set_num_threads(chosen)
-    return f"threads={chosen}"
+    if device.type == "cpu":
+        return f"threads={threads.choose(work, torch.set_num_threads, seconds)}"
+    torch.set_num_threads(1)
+    return "threads=1"
+
+
+def load_network(
+    spec: Spec,
+    make: Callable[[], Any],
+    make_generate: Callable[[Any], Generate],
+    table: Table,
+    options: dict[str, str],
+) -> Model:
+    """The model around the network that `make` loads. A proof chooses its number of threads by network.probe() and then
+    has it answer a short request with `options`: what answers no numbers is refused."""
+    begun = time.perf_counter()
+    network = make()
+    read = time.perf_counter()
+    with torch.inference_mode():
+        findings = set_threads(spec, network.decoder.device, network.probe, _THREADS_SECONDS)
+    model = make_model(spec, table, network.config.patch, make_generate(network), findings)
+    if spec.prove:
+        chosen = time.perf_counter()
+        _try_request(spec, model, network.config, options)
+        print(
+            f"the weights of {spec.name} were read in {read - begun:.2f} s, numbers of threads compared in "
+            f"{chosen - read:.2f} s, a trial request answered in {time.perf_counter() - chosen:.2f} s",
+            flush=True,
+        )
+    return model
+
+
+def _try_request(spec: Spec, model: Model, config: Config, options: dict[str, str]) -> None:
+    """ModelError where the model does not answer it with numbers."""
+    values = np.sin(np.arange(_TRIAL_PATCHES * config.patch))[None, :, None]
+    length = max(config.outputs)  # in one step: all that it computes is looked at
+    with model.session():
+        answer = model.call(values, json.dumps(options), length)
+    if answer.shape != (1, length, 1) or not np.isfinite(answer).all():
+        raise ModelError(
+            f"{spec.directory}/model.safetensors was read, but a trial request is answered with values that are no "
+            "numbers: its tensors are damaged, or another model's"
+        )
 
 
 def make_model(
     spec: Spec,
     table: Table,
     shortest: int,
-    generate: Callable[[torch.Tensor, int, Attributes], torch.Tensor],
+    generate: Generate,
     findings: str,
 ) -> Model:
-    """A model around generate(series [n, rows] in float64, length, attributes) -> [n, length] in float64."""
+    """A model around generate, which takes at least `shortest` rows."""
 
     def call(array: np.ndarray, options: Optional[str], output_length: int) -> np.ndarray:
         attributes = Attributes(spec.name, table, options)

@@ -119,8 +119,8 @@ static bool sleep_for_job(AinChannel *channel, bool *control_ready) {
   if (atomic_load(&channel->host->head) == channel->taken && !must_stop(channel)) {
     int count = poll(fds, 2, -1);
     if (count > 0 && fds[0].revents != 0) {
-      uint64_t value;
-      ssize_t got = read(AIN_FD_WAKE_WORKER, &value, sizeof value); /* non-blocking */
+      char bytes[64];
+      ssize_t got = read(AIN_FD_WAKE_WORKER, bytes, sizeof bytes); /* non-blocking */
       (void)got;
     }
     if (count > 0 && (fds[1].revents & (POLLHUP | POLLERR)) != 0 && (fds[1].revents & POLLIN) == 0) {
@@ -178,8 +178,7 @@ void ain_channel_publish(AinChannel *channel, const AinResult *result) {
   channel->worker->results[tail % AIN_RING] = *result;
   atomic_store(&channel->worker->tail, tail + 1);
   if (atomic_load(&channel->host->host_sleeps) != 0) {
-    uint64_t one = 1;
-    ssize_t written = write(AIN_FD_WAKE_HOST, &one, sizeof one);
+    ssize_t written = write(AIN_FD_WAKE_HOST, "", 1); /* non-blocking: a full pipe wakes as well */
     (void)written;
   }
 }

@@ -519,20 +519,22 @@ static PyObject *py_enter_sandbox(PyObject *self, PyObject *args) {
   PyObject *readable;
   PyObject *writable;
   int template;
+  int makes_memory;
   AinSandboxPath paths[MAX_PATHS];
-  char applied[256];
-  if (!PyArg_ParseTuple(args, "O!O!p", &PyList_Type, &readable, &PyList_Type, &writable, &template)) {
+  char applied[512];
+  if (!PyArg_ParseTuple(args, "O!O!pp", &PyList_Type, &readable, &PyList_Type, &writable, &template,
+                        &makes_memory)) {
     return NULL;
   }
+  unsigned flags = (template ? AIN_SANDBOX_TEMPLATE : 0U) | (makes_memory ? AIN_SANDBOX_MAKES_MEMORY : 0U);
   PyObject *kept = PyList_New(0);
   int count = kept == NULL ? -1 : collect_paths(readable, false, paths, 0, kept);
   if (count >= 0) {
     count = collect_paths(writable, true, paths, count, kept);
   }
   PyObject *answer = NULL;
-  if (count >= 0 && !ain_sandbox_enter(paths, (size_t)count, template != 0, applied, sizeof applied)) {
-    PyErr_SetString(PyExc_OSError, applied);
-  } else if (count >= 0) {
+  if (count >= 0) {
+    ain_sandbox_enter(paths, (size_t)count, flags, applied, sizeof applied);
     answer = PyUnicode_FromString(applied);
   }
   Py_XDECREF(kept);
@@ -553,11 +555,11 @@ static PyMethodDef methods[] = {
     "narrow_sandbox(): in a process forked from one that entered as a template: it may signal itself "
     "alone." },
   { "enter_sandbox", py_enter_sandbox, METH_VARARGS,
-    "enter_sandbox(readable, writable, template) -> str: from now on this process reads and writes only "
-    "below these "
-    "paths, opens\n"
-    "no network, starts no program, touches no other process. Says what the kernel could apply; OSError: "
-    "refused." },
+    "enter_sandbox(readable, writable, template, makes_memory) -> str: from now on this process reads and "
+    "writes only below these\n"
+    "paths, opens no network, starts no process (a template: no program), touches no other. Says what was "
+    "applied, and what\n"
+    "this machine lacks or denies." },
   { "become_worker", py_become_worker, METH_VARARGS,
     "become_worker(parent, control, request, reply, wake_worker, wake_host, output): right after fork, puts "
     "the\n"

@@ -10,12 +10,18 @@ typedef struct {
   bool writable;
 } AinSandboxPath;
 
-/* Applies what this kernel can. Paths that do not exist are passed over. `applied` gets one line that says
- * what holds and what this kernel lacks. Returns false when the kernel offers a protection but refuses to
- * apply it: then the caller must not go on. */
-bool ain_sandbox_enter(const AinSandboxPath *paths, size_t count, bool template, char *applied, size_t size);
+enum {
+  AIN_SANDBOX_TEMPLATE = 1U << 0, /* it forks others, which narrow the sandbox to themselves */
+  AIN_SANDBOX_MAKES_MEMORY =
+      1U << 1, /* it may make memory that is no process's own: memfd, shared mappings */
+};
+
+/* Applies what this kernel and whoever runs us allow. Paths that do not exist are passed over. `applied` gets
+ * one line that says what holds and what does not, with the reason: " no " is in it when something is
+ * missing. */
+void ain_sandbox_enter(const AinSandboxPath *paths, size_t count, unsigned flags, char *applied, size_t size);
 
 /* For processes forked from one that entered as a template (it forks others, whose numbers it cannot know:
  * where the kernel keeps signals inside the sandbox by itself, the filter then leaves them to that): binds
- * signals and limits to this process alone. Returns false with errno. */
+ * signals to this process alone, which may fork no more. Returns false with errno. */
 bool ain_sandbox_narrow(void);

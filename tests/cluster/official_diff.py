@@ -467,7 +467,7 @@ RULES = [
         "success",
         "predict_length stays a text there, which large models cannot use",
     ),
-    Rule("forecast sundial*", "numbers", "the official node draws anew on every call"),
+    Rule("forecast sundial*|number sundial*", "numbers", "the official node draws anew on every call"),
     Rule("forecast timer_xl, two columns", "success", "large models look at the first column only"),
     Rule("built-in count", "count", "windows are ignored for built-ins"),
     Rule("built-in order is a program", "refused", "attributes are evaluated as Python"),

@@ -1,6 +1,6 @@
 /* deny CALL ... -- PROGRAM ARGUMENT...: runs the program where the kernel refuses those system calls, as a
- * container's or service's filter does. CALL is a name of the table below, with "=enosys" where the kernel is
- * to look as if it did not know the call. */
+ * container's or service's filter does. CALL is a name of the table below, with "=ERROR" where the kernel is
+ * to answer another error than EPERM. */
 #include <errno.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -18,9 +18,15 @@ static const struct {
   { "memfd_create", SYS_memfd_create },
   { "pidfd_open", SYS_pidfd_open },
   { "landlock_create_ruleset", SYS_landlock_create_ruleset },
+  { "landlock_add_rule", SYS_landlock_add_rule },
   { "landlock_restrict_self", SYS_landlock_restrict_self },
   { "seccomp", SYS_seccomp },
 };
+
+static const struct {
+  const char *name;
+  unsigned number;
+} errors[] = { { "", EPERM }, { "=enosys", ENOSYS }, { "=eopnotsupp", EOPNOTSUPP } };
 
 #define MAX_CODE 64
 static struct sock_filter code[MAX_CODE];
@@ -33,17 +39,19 @@ static void emit(struct sock_filter instruction) {
 }
 
 static int add(const char *word) {
-  const char *equals = strchr(word, '=');
-  size_t size = equals != NULL ? (size_t)(equals - word) : strlen(word);
-  unsigned error = equals != NULL && strcmp(equals, "=enosys") == 0 ? ENOSYS : EPERM;
-  for (size_t i = 0; i < sizeof calls / sizeof calls[0]; i++) {
+  size_t size = strcspn(word, "=");
+  unsigned error = 0;
+  for (size_t i = 0; i < sizeof errors / sizeof errors[0]; i++) {
+    error = strcmp(errors[i].name, word + size) == 0 ? errors[i].number : error;
+  }
+  for (size_t i = 0; error != 0 && i < sizeof calls / sizeof calls[0]; i++) {
     if (strlen(calls[i].name) == size && strncmp(calls[i].name, word, size) == 0) {
       emit((struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (unsigned)calls[i].number, 0, 1));
       emit((struct sock_filter)BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | error));
       return 0;
     }
   }
-  fprintf(stderr, "deny: %s is not a call that it knows\n", word);
+  fprintf(stderr, "deny: %s is no call or error that it knows\n", word);
   return -1;
 }
 

@@ -577,3 +577,53 @@ def test_the_example_of_the_manual(late: Caller, register: Register, tmp_path: P
     (tmp_path / "drift" / "pipeline_drift.py").write_text(code)
     model = register("of_the_manual", (tmp_path / "drift").as_uri())
     assert np.allclose(forecast(late, model, wave(30), 5), drift(wave(30), 5), rtol=1e-12)
+
+
+SLOW = (
+    IMPORT
+    + """
+import time
+
+
+class Slow(ForecastPipeline):
+    def forecast(self, inputs, **infer_kwargs):
+        print(f"batch of {len(inputs)}", flush=True)
+        time.sleep(0.12)
+        return [item["targets"][:, -1:].repeat(infer_kwargs["output_length"], axis=1) for item in inputs]
+"""
+)
+
+
+def test_clients_of_a_slow_model_run_together(start_node: Start, tmp_path: Path) -> None:
+    """Four clients that ask again as soon as they are answered all meet in one batch, not in two that take turns. On a
+    machine that has no time for them they do so later."""
+    node = start_node()
+    clients = 4
+    enough = threading.Event()
+    wrong: list[int] = []
+    with node.call("H") as caller:
+        caller.register("slow", write_pipeline(tmp_path / "slow", SLOW, "slow.Slow", framework="numpy"))
+
+    def ask(index: int) -> None:
+        with node.call("H") as caller:
+            turn = 0
+            while not enough.is_set():
+                turn += 1
+                values = np.full((96, 1), 100.0 * index + turn)
+                if not np.array_equal(forecast(caller, "slow", values, 4), values[:4]):
+                    wrong.append(index)
+
+    def met() -> bool:
+        sizes = [int(size) for size in re.findall(r"batch of (\d+)", node.log())]
+        return any(sizes[at : at + 6] == [clients] * 6 for at in range(len(sizes)))
+
+    threads = [threading.Thread(target=ask, args=(index,)) for index in range(clients)]
+    for thread in threads:
+        thread.start()
+    try:
+        wait_until(met, 40, "six batches of four, one after the other")
+    finally:
+        enough.set()
+        for thread in threads:
+            thread.join()
+    assert not wrong

@@ -46,15 +46,24 @@ def interpreter(minor: str) -> pathlib.Path:
     return versions[minor]
 
 
-def make_wheel(folder: pathlib.Path, name: str, version: str) -> None:
-    """Writes a wheel of one module that cannot be imported without being noticed."""
+def make_wheel(
+    folder: pathlib.Path, name: str, version: str, text: str = "raise SystemExit('imported by a probe')\n",
+    script: bool = False,
+) -> None:  # fmt: skip
+    """Writes a wheel of one module; unless its text is given, it cannot be imported without being noticed.
+
+    script: with a program NAME-version that prints the version and where it is installed.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     info = f"{name}-{version}.dist-info"
     files = {
-        f"{name}/__init__.py": "raise SystemExit('imported by a probe')\n",
+        f"{name}/__init__.py": text,
         f"{info}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{info}/WHEEL": "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
+    if script:
+        files[f"{name}/show.py"] = f"import sys\n\n\ndef main():\n    print({version!r}, sys.prefix)\n"
+        files[f"{info}/entry_points.txt"] = f"[console_scripts]\n{name}-version = {name}.show:main\n"
     record = "".join(f"{path},,\n" for path in [*files, f"{info}/RECORD"])
     with zipfile.ZipFile(folder / f"{name}-{version}-py3-none-any.whl", "w") as wheel:
         for path, text in {**files, f"{info}/RECORD": record}.items():

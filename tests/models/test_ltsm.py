@@ -342,6 +342,25 @@ def test_a_proof_finds_the_number_of_threads(name: str) -> None:
     torch.set_num_threads(before)
 
 
+@pytest.mark.parametrize("processors", [1, 2])
+@pytest.mark.parametrize("name", sorted(LOADERS))
+def test_a_proof_is_answered_with_numbers(
+    name: str, processors: int, copy: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Files in which all shapes are right, but the last value of the last tensor is none."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(processors)))
+    directory = copy(name) / name
+    loader, kind = LOADERS[name]
+    spec = dataclasses.replace(make_spec(kind, name, str(directory)), prove=True)
+    assert loader(spec).findings.startswith("threads=")
+    path = directory / "model.safetensors"
+    data = path.read_bytes()
+    path.write_bytes(data[:-4] + struct.pack("<f", float("nan")))
+    with pytest.raises(ModelError, match=f"{name}/model.safetensors was read, but .* no numbers"):
+        loader(spec)
+    torch.set_num_threads(1)
+
+
 @pytest.mark.parametrize("name", sorted(LOADERS))
 def test_published_layout_is_complete(name: str, tmp_path: Path) -> None:
     """The tensors of the full-size layout, without their data: names and shapes fit what the code takes."""

@@ -46,6 +46,12 @@ def test_threads(alone: float, together: float, wanted: int) -> None:
     assert machine.count == wanted, "what was chosen is set"
 
 
+def test_a_proof_with_little_time_measures_less() -> None:
+    machine = Machine(0.03, 0.01)
+    assert threads.choose(lambda: machine.call(np.zeros(1)), machine.set_threads, 0.0) == 4
+    assert machine.runs == 2
+
+
 def test_findings_name_the_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine(0.0, 0.0)
     monkeypatch.setattr(threads, "choose", lambda work, set_threads: 3)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from debian import Machine, base_system
 from generated import Service, load_families
-from standins.confignode import Bindings, load_bindings
+from standins.confignode import Bindings, ConfigNode, load_bindings
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -27,14 +27,24 @@ def archive() -> Path:
     return base_system()
 
 
-@pytest.fixture
-def machine(archive: Path, tmp_path: Path) -> Iterator[Machine]:
-    """A fresh one."""
-    root = tmp_path / "machine"
+def unpacked(archive: Path, root: Path) -> Iterator[Machine]:
+    """A machine for as long as a test needs it."""
     root.mkdir()
     subprocess.run(["tar", "-C", str(root), "-xpf", str(archive)], check=True)
     yield Machine(root)
     shutil.rmtree(root)
+
+
+@pytest.fixture
+def machine(archive: Path, tmp_path: Path) -> Iterator[Machine]:
+    """A fresh one."""
+    yield from unpacked(archive, tmp_path / "machine")
+
+
+@pytest.fixture
+def newest_machine(tmp_path: Path) -> Iterator[Machine]:
+    """One with the newest CPython that Debian has packages for."""
+    yield from unpacked(base_system("testing"), tmp_path / "newest machine")
 
 
 @pytest.fixture(scope="session")
@@ -59,3 +69,10 @@ def bindings(tmp_path_factory: pytest.TempPathFactory) -> Bindings:
 def services() -> dict[str, Service]:
     """Clients of every family."""
     return load_families()
+
+
+@pytest.fixture
+def config_node(bindings: Bindings) -> Iterator[ConfigNode]:
+    """The cluster."""
+    with ConfigNode(bindings, heartbeat_s=0.2) as node:
+        yield node

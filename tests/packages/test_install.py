@@ -2,123 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
 import re
 import shutil
-import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pytest
-from caller import Caller
 from debian import Machine
 from generated import Service
+from installed import connects, forecast, register_and_ask, running, settings, unpack, write_model
 from node import free_port
 from processes import wait_until
-from standins.confignode import Bindings, ConfigNode
-from tsblock import decode, encode
+from standins.confignode import ConfigNode
 
-PIPELINE = '''\
-import numpy as np
-from iotdb.ainode.core.inference.pipeline.basic_pipeline import ForecastPipeline
-
-
-class Drift(ForecastPipeline):
-    def forecast(self, inputs, **infer_kwargs):
-        steps = np.arange(1, infer_kwargs["output_length"] + 1)
-        outputs = []
-        for item in inputs:
-            targets = item["targets"]
-            slope = (targets[:, -1:] - targets[:, :1]) / max(targets.shape[1] - 1, 1)
-            outputs.append(targets[:, -1:] + slope * steps)
-        return outputs
-'''
 #: What systemd says of a line that it does not understand.
 UNIT_FAULT = r"Unknown (key|lvalue|section)|Failed to parse|[Ii]nvalid|ignoring"
-CONFIG = {"pipeline_cls": "pipeline_drift.Drift", "framework": "numpy"}
-
-
-def write_model(machine: Machine) -> str:
-    """A model that needs no PyTorch; returns its path in the machine."""
-    folder = machine.inside("/srv/drift")
-    folder.mkdir(parents=True)
-    (folder / "config.json").write_text(json.dumps(CONFIG))
-    (folder / "pipeline_drift.py").write_text(PIPELINE)
-    return "/srv/drift"
-
-
-@contextlib.contextmanager
-def running(
-    machine: Machine, config_node: ConfigNode, *words: str, user: str = "root", **environment: str
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Runs a start script in the foreground until the block ends; then SIGTERM, and exit code 0."""
-    before = len(config_node.calls("registerAINode")) + len(config_node.calls("restartAINode"))
-    log = machine.root.parent / "node.log"
-    with log.open("ab") as output:
-        line = machine.command(*words, user=user, **environment)
-        process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-
-    def joined() -> bool:
-        assert process.poll() is None, f"the node ended with {process.returncode}:\n{log.read_text()[-4000:]}"
-        return len(config_node.calls("registerAINode")) + len(config_node.calls("restartAINode")) > before
-
-    try:
-        wait_until(joined, 60, "the node registers")
-        yield process
-        inner = int(subprocess.check_output(["pgrep", "-P", str(process.pid)], text=True).split()[0])
-        subprocess.run(["kill", "-TERM", str(inner)], check=True)
-        assert process.wait(60) == 0, log.read_text()[-4000:]
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-            process.wait()
-
-
-def forecast(services: dict[str, Service], port: int) -> np.ndarray:
-    """Four rows after 0, 2, 4, ... 14."""
-    with Caller(port, services["E"]) as caller:
-        types = caller.types
-        block = encode(np.arange(0.0, 16.0, 2.0).reshape(-1, 1))
-        request = types.TForecastReq(modelId="drift", inputData=block, outputLength=4, options={})
-        answer = caller.call("forecast", request)
-        assert answer.status.code == 200, answer
-        return decode(answer.forecastResult).ravel()
-
-
-def register_and_ask(services: dict[str, Service], port: int, path: str) -> None:
-    """CREATE MODEL and FORECAST."""
-    wait_until(lambda: connects(services, port), 30, "the node listens")
-    with Caller(port, services["E"]) as caller:
-        caller.register("drift", f"file://{path}")
-    np.testing.assert_allclose(forecast(services, port), [16.0, 18.0, 20.0, 22.0])
-
-
-def connects(services: dict[str, Service], port: int) -> bool:
-    """Whether somebody listens."""
-    try:
-        Caller(port, services["E"]).close()
-    except OSError:
-        return False
-    return True
-
-
-@pytest.fixture
-def config_node(bindings: Bindings) -> Iterator[ConfigNode]:
-    """The cluster."""
-    with ConfigNode(bindings, heartbeat_s=0.2) as node:
-        yield node
-
-
-def settings(config_node: ConfigNode, port: int) -> dict[str, str]:
-    """Of the node, as environment."""
-    return {
-        "AIN_SEED_CONFIG_NODE": config_node.endpoint, "AIN_INFERENCE_RPC_ADDRESS": "127.0.0.1",
-        "AIN_INFERENCE_RPC_PORT": str(port),
-    }  # fmt: skip
 
 
 def interpreters(machine: Machine) -> dict[str, str]:
@@ -133,13 +32,7 @@ def test_zip(machine: Machine, package: Path, config_node: ConfigNode, services:
     model = write_model(machine)
     kinds = interpreters(machine)
     before = machine.files("/opt/ain node")
-    work = machine.inside("/opt")
-    shutil.unpack_archive(package, work)
-    (unpacked,) = work.glob("apache-iotdb-*")
-    unpacked.rename(work / "ain node")
-    for script in (work / "ain node").rglob("*"):
-        if script.suffix == ".sh" or script.name in ("ainode", "ainode-runtime"):
-            script.chmod(0o755)  # shutil's unzip forgets modes
+    home = unpack(machine, package, "/opt/ain node")
     port = free_port()
     for number, python in enumerate(kinds.values()):
         words = ["sh", "/opt/ain node/sbin/start-ainode.sh", "-i", python]
@@ -151,7 +44,7 @@ def test_zip(machine: Machine, package: Path, config_node: ConfigNode, services:
                 np.testing.assert_allclose(forecast(services, port), [16.0, 18.0, 20.0, 22.0])
     said = machine.run("sh", "/opt/ain node/sbin/remove-ainode.sh", **settings(config_node, port))
     assert "is removed from the cluster" in said
-    shutil.rmtree(work / "ain node")
+    shutil.rmtree(home)
     left = {path for path in machine.files() - before if "__pycache__" not in path}
     assert left == set(), "files outside the installation"
 

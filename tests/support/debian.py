@@ -3,28 +3,36 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import tempfile
-from dataclasses import dataclass
+import zlib
+from dataclasses import dataclass, field
 from pathlib import Path
 
 CACHE = Path(os.environ.get("IOTDB_AINODE_CACHE", Path.home() / ".cache" / "iotdb-ainode"))
 SUITE = "bookworm"
-#: What the base system has: no compiler, no PyTorch; enough for models on NumPy arrays.
-PACKAGES = ("python3", "python3-numpy", "python3-venv", "python3-yaml", "passwd", "logrotate")
+#: What a base system has: no compiler, no PyTorch; enough for models on NumPy arrays. Its name in the cache says which
+#: list it was made from.
+PACKAGES = {
+    "bookworm": ("python3", "python3-numpy", "python3-venv", "python3-yaml", "pypy3", "passwd", "logrotate"),
+    # For the newest CPython that Debian has, with its library.
+    "testing": ("python3", "python3-numpy", "python3-venv", "python3-yaml", "libpython3-dev"),
+}
 
 
-def base_system() -> Path:
+def base_system(suite: str = SUITE) -> Path:
     """An archive of what debootstrap makes, from the cache folder; RuntimeError when it cannot be made."""
-    path = CACHE / f"debootstrap-{SUITE}-2.tar"
+    packages = ",".join(PACKAGES[suite])
+    path = CACHE / f"debootstrap-{suite}-{zlib.crc32(packages.encode()):08x}.tar"
     if path.exists():
         return path
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="debootstrap.", dir=CACHE) as work:
         tree = Path(work) / "tree"
         # In a mount namespace of its own: what it mounts goes with it.
-        command = ["unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={','.join(PACKAGES)}"]
-        done = subprocess.run([*command, SUITE, str(tree)], capture_output=True, text=True, timeout=1800, check=False)
+        command = ["unshare", "--mount", "debootstrap", "--variant=minbase", f"--include={packages}"]
+        done = subprocess.run([*command, suite, str(tree)], capture_output=True, text=True, timeout=1800, check=False)
         if done.returncode != 0:
             log = tree / "debootstrap" / "debootstrap.log"
             told = log.read_text()[-2000:] if log.exists() else done.stderr[-2000:]
@@ -41,6 +49,8 @@ class Machine:
     """A directory that is a whole Debian system."""
 
     root: Path
+    mounted: dict[str, Path] = field(default_factory=dict)
+    """Folders of ours that its processes see at these absolute paths, as a container sees a volume."""
 
     def inside(self, path: str) -> Path:
         """The place of an absolute path of the machine, links followed as the machine would."""
@@ -57,6 +67,8 @@ class Machine:
     def command(self, *words: str, network: bool = True, user: str = "root", **environment: str) -> list[str]:
         """The command line that runs `words` in the machine; all its processes end with the first."""
         mounts = 'mount -t proc proc "$root/proc" && mount --bind /dev "$root/dev"'
+        for path, folder in self.mounted.items():
+            mounts += f' && mount --bind {shlex.quote(str(folder))} "$root"{shlex.quote(path)}'
         script = f'root=$1; shift; {mounts} && exec chroot "$root" "$@"'
         line = ["unshare", "--mount", "--pid", "--fork", "--kill-child", *([] if network else ["--net"]),
                 "sh", "-c", script, "sh", str(self.root)]  # fmt: skip
@@ -88,4 +100,5 @@ class Machine:
 
 
 if __name__ == "__main__":
-    print(base_system())
+    for known in PACKAGES:
+        print(base_system(known), flush=True)

@@ -2,15 +2,19 @@
 #include "base/error.h"
 #include "base/fd.h"
 #include "registry/builtin.h"
+#include "registry/seen.h"
 #include "registry/weights.h"
 #include "weights_files.h"
 
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
 #define TENSOR(dtype, shape, offsets)                                                                        \
   "{\"w\": {\"dtype\": \"" dtype "\", \"shape\": " shape ", \"data_offsets\": " offsets "}}"
+
+static const AinWeightsSeen NOTHING_SEEN = { AIN_SEEN_NOTHING, AIN_SEEN_NOTHING };
 
 typedef struct {
   const char *header;
@@ -95,7 +99,7 @@ static void folder_clear(Folder *f) {
 }
 
 static void assert_looks(const Folder *f, AinWeightsState state, const char *part) {
-  g_autoptr(AinWeights) weights = ain_weights_look(f->directory);
+  g_autoptr(AinWeights) weights = ain_weights_look(f->directory, NOTHING_SEEN);
   g_test_message("%s", weights->reason != NULL ? weights->reason : "whole");
   g_assert_cmpint(weights->state, ==, state);
   g_assert_cmpstr(weights->id, ==, "mine");
@@ -112,13 +116,13 @@ static void test_whole(void) {
   folder_init(&f);
   weights_put(f.directory, TIMER_CONFIG, GOOD_HEADER, GOOD_DATA);
   assert_looks(&f, AIN_WEIGHTS_WHOLE, NULL);
-  g_autoptr(AinWeights) timer = ain_weights_look(f.directory);
+  g_autoptr(AinWeights) timer = ain_weights_look(f.directory, NOTHING_SEEN);
   g_assert_cmpint(timer->kind, ==, AIN_KIND_TIMER);
   weights_put(f.directory, SUNDIAL_CONFIG, NULL, 0);
-  g_autoptr(AinWeights) sundial = ain_weights_look(f.directory);
+  g_autoptr(AinWeights) sundial = ain_weights_look(f.directory, NOTHING_SEEN);
   g_assert_cmpint(sundial->kind, ==, AIN_KIND_SUNDIAL);
   g_assert_false(ain_file_stamps_equal(&timer->stamp, &sundial->stamp));
-  g_autoptr(AinWeights) again = ain_weights_look(f.directory);
+  g_autoptr(AinWeights) again = ain_weights_look(f.directory, NOTHING_SEEN);
   g_assert_true(ain_file_stamps_equal(&again->stamp, &sundial->stamp));
   folder_clear(&f);
 }
@@ -209,6 +213,66 @@ static void test_a_writer_is_left(void) {
   folder_clear(&f);
 }
 
+/* Takes the events that are there; returns whether one of them may have been the last of a file. */
+static gboolean take_events(int fd, GHashTable *seen) {
+  gboolean end = FALSE;
+  char buffer[4096] __attribute__((aligned(__alignof__(struct inotify_event))));
+  ssize_t size;
+  while ((size = read(fd, buffer, sizeof buffer)) > 0) {
+    for (const char *at = buffer; at < buffer + size;) {
+      const struct inotify_event *event = (const struct inotify_event *)(const void *)at;
+      end |= ain_seen_take(seen, event);
+      at += sizeof *event + event->len;
+    }
+  }
+  return end;
+}
+
+static void assert_seen(GHashTable *seen, int watch, AinFileSeen config, AinFileSeen model) {
+  AinWeightsSeen both = ain_seen_of(seen, watch);
+  g_assert_cmpint(both.config, ==, config);
+  g_assert_cmpint(both.model, ==, model);
+}
+
+/* What the kernel tells of a copy, a change by path, a rename and a removal. */
+static void test_events(void) {
+  Folder f;
+  folder_init(&f);
+  g_autoptr(GHashTable) seen = ain_seen_new();
+  ain_fd int events = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+  int watch = inotify_add_watch(events, f.directory, IN_ALL_EVENTS);
+  g_autofree char *path = g_build_filename(f.directory, AIN_WEIGHTS_FILE, NULL);
+  g_autofree char *away = g_build_filename(f.root, "away", NULL);
+  int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  g_assert_false(take_events(events, seen));
+  assert_seen(seen, watch, AIN_SEEN_NOTHING, AIN_SEEN_NOTHING);
+  g_assert_cmpint(write(fd, "x", 1), ==, 1);
+  g_assert_false(take_events(events, seen));
+  assert_seen(seen, watch, AIN_SEEN_NOTHING, AIN_SEEN_CHANGED);
+  close(fd);
+  weights_put(f.directory, TIMER_CONFIG, NULL, 0);
+  g_assert_true(take_events(events, seen));
+  assert_seen(seen, watch, AIN_SEEN_CLOSED, AIN_SEEN_CLOSED);
+  g_autoptr(GHashTable) copy = ain_seen_copy(seen);
+  g_assert_cmpint(truncate(path, 0), ==, 0);
+  g_assert_false(take_events(events, seen));
+  assert_seen(seen, watch, AIN_SEEN_CLOSED, AIN_SEEN_CHANGED);
+  assert_seen(copy, watch, AIN_SEEN_CLOSED, AIN_SEEN_CLOSED);
+  g_assert_cmpint(rename(path, away), ==, 0);
+  g_assert_false(take_events(events, seen));
+  assert_seen(seen, watch, AIN_SEEN_CLOSED, AIN_SEEN_NOTHING);
+  g_assert_cmpint(rename(away, path), ==, 0);
+  g_assert_true(take_events(events, seen));
+  assert_seen(seen, watch, AIN_SEEN_CLOSED, AIN_SEEN_CLOSED);
+  assert_seen(seen, watch + 1, AIN_SEEN_NOTHING, AIN_SEEN_NOTHING);
+  folder_clear(&f); /* with the folder goes its watch */
+  g_assert_false(take_events(events, seen));
+  g_assert_cmpuint(g_hash_table_size(seen), ==, 0);
+  struct inotify_event lost = { .wd = -1, .mask = IN_Q_OVERFLOW };
+  g_assert_false(ain_seen_take(copy, &lost));
+  g_assert_cmpuint(g_hash_table_size(copy), ==, 0);
+}
+
 static void test_ids_and_types(void) {
   static const struct {
     const char *given;
@@ -253,6 +317,7 @@ int main(int argc, char **argv) {
   g_test_add_func("/weights/truncations", test_every_truncation);
   g_test_add_func("/weights/folder-for-file", test_a_folder_in_place_of_a_file);
   g_test_add_func("/weights/writer-left", test_a_writer_is_left);
+  g_test_add_func("/weights/events", test_events);
   g_test_add_func("/builtin/ids-and-types", test_ids_and_types);
   return g_test_run();
 }
