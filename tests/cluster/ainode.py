@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 
-from iotdb_cluster import Cluster, SqlError, die_with_parent, free_ports
+from iotdb_cluster import Cluster, Rows, SqlError, die_with_parent, free_ports
+from releases import calls_inference, has_old_ids, input_argument, is_late
 
 # The manual's name and the newer name of one key: a file may hold either.
 ALIASES = {
@@ -244,8 +245,12 @@ def flush_dead_connections(cluster: Cluster) -> None:
     because the node says farewell on it (without, they would keep it until nobody used it for a minute).
     """
     dead = re.compile("connect to AINode|Broken pipe|frame size|closed by peer", re.I)
-    built_in = "_NaiveForecaster" if cluster.version == "2.0.1-beta" else "naive_forecaster"
-    for statement in ("SHOW MODELS", f'CALL INFERENCE({built_in}, "select s0 from root.t.f limit 8")'):
+    built_in = "_NaiveForecaster" if has_old_ids(cluster.version) else "naive_forecaster"
+    ask = f'CALL INFERENCE({built_in}, "select s0 from root.t.f limit 8")'
+    if not calls_inference(cluster.version):
+        ask = f"SELECT FORECAST(s0, 'MODEL_ID'='{built_in}') FROM root.t.f"
+        _flush_config_node(cluster)
+    for statement in ("SHOW MODELS", ask):
         deadline = time.monotonic() + 15
         while True:
             try:
@@ -258,30 +263,84 @@ def flush_dead_connections(cluster: Cluster) -> None:
             time.sleep(0.2)
 
 
+def _flush_config_node(cluster: Cluster) -> None:
+    """The same for a ConfigNode that calls the AINode for CREATE MODEL, DROP MODEL and REMOVE AINODE alone."""
+    create_failure(cluster, "never_made", "file:///no/such/folder")
+    drop_quietly(cluster, "never_made")
+
+
 def create_model(cluster: Cluster, model_id: str, uri: str, timeout: float = 60) -> None:
     """CREATE MODEL, and its outcome: returns when the model can be called, raises SqlError when it failed.
 
     Up to 2.0.7 the statement returns at once and the ConfigNode registers the model later; a failure shows in its log
-    (on 2.0.1-beta in SHOW MODELS too), success when CALL INFERENCE knows the id. Later releases answer when it is done.
+    (on 2.0.1-beta in SHOW MODELS too), success when CALL INFERENCE knows the id, or where that statement never works,
+    in its log. Later releases answer when it is done.
     """
     seen = cluster.log("confignode").stat().st_size
     cluster.execute(f'CREATE MODEL {model_id} USING URI "{uri}"')
-    if cluster.version not in ("2.0.1-beta", "2.0.5"):
+    if is_late(cluster.version):
         return
-    probe = f'CALL INFERENCE({model_id}, "select nothing from root.of.the.kind")'
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
-        try:
-            cluster.query(probe)
+        if _is_known(cluster, model_id, seen):
             return
-        except SqlError as error:
-            if error.code not in (1504, 1505):
-                return
         reason = _failure(cluster, model_id, seen)
         if reason is not None:
             raise SqlError(1500, reason)
         time.sleep(0.02)
     raise AssertionError(f"CREATE MODEL {model_id} neither worked nor failed within {timeout:.0f} s")
+
+
+def _is_known(cluster: Cluster, model_id: str, seen: int) -> bool:
+    """Whether the ConfigNode has finished creating the model; `seen`: its log's length before the statement."""
+    if not calls_inference(cluster.version):
+        log = _log_since(cluster, seen)
+        # Written when it worked and when it did not. The plan that follows is applied at once; its lines name no model.
+        before, _, after = log.partition(f"Start to update model [{model_id}]")
+        failed = f"error trying to create model [{model_id}]" in before
+        return "release ModelTableWriteLock" in after and not failed
+    try:
+        cluster.query(f'CALL INFERENCE({model_id}, "select nothing from root.of.the.kind")')
+    except SqlError as error:
+        return error.code not in (1504, 1505)
+    return True
+
+
+def ask_model(
+    cluster: Cluster,
+    model_id: str,
+    source: str,
+    *,
+    length: int = 96,
+    options: dict[str, str] | None = None,
+    timeout_s: float = 0,
+) -> Rows:
+    """What a model answers to "select COLUMNS from root.DATABASE.DEVICE ...", by the statement that works there.
+
+    That is CALL INFERENCE; `length` does not count then. Releases in which it never works get the table function
+    FORECAST for `length` rows over the table DEVICE of that DATABASE; the time column is left out of the answer.
+    """
+    if calls_inference(cluster.version):
+        pairs = (options or {}).items()
+        given = "".join(f", {name}={value}" if name == "window" else f', {name}="{value}"' for name, value in pairs)
+        return cluster.query(f'CALL INFERENCE({model_id}, "{source}"{given})', timeout_s=timeout_s)
+    found = re.fullmatch(r"select (.+) from root\.(\w+)\.(\w+)(.*)", source)
+    assert found, source
+    columns, database, table, rest = found.groups()
+    text = f"SELECT time, {columns} FROM {table}{rest}"
+    more = f", OUTPUT_LENGTH=>{length}"
+    if options:
+        assert not any("," in value for value in options.values()), "MODEL_OPTIONS has no quotes"
+        more += f", MODEL_OPTIONS=>'{','.join(f'{name}={value}' for name, value in options.items())}'"
+    argument = input_argument(cluster.version)
+    answer = cluster.query(
+        f"SELECT * FROM FORECAST(MODEL_ID=>'{model_id}', {argument}=>({text}) ORDER BY time{more})",
+        table=True,
+        database=database,
+        timeout_s=timeout_s,
+    )
+    rows = sorted(answer.rows, key=lambda row: int(row[0]))
+    return Rows(answer.columns[1:], [row[1:] for row in rows])
 
 
 def create_failure(cluster: Cluster, model_id: str, uri: str, timeout: float = 60) -> str:
@@ -297,13 +356,18 @@ def create_failure(cluster: Cluster, model_id: str, uri: str, timeout: float = 6
 
 def _failure(cluster: Cluster, model_id: str, seen: int) -> str | None:
     """Why the ConfigNode gave up creating the model, by its log from byte `seen` on; None when it did not."""
-    with cluster.log("confignode").open("rb") as log:
-        log.seek(seen)
-        text = log.read().decode(errors="replace")
+    text = _log_since(cluster, seen)
     if f"Fail to create model [{model_id}]" not in text:
         return None
     reason = re.search(rf"CREATE MODEL \[{re.escape(model_id)}\] failed[^:]*:\[(.*)\]", text)
     return reason[1] if reason else text
+
+
+def _log_since(cluster: Cluster, seen: int) -> str:
+    """The ConfigNode's log from byte `seen` on."""
+    with cluster.log("confignode").open("rb") as log:
+        log.seek(seen)
+        return log.read().decode(errors="replace")
 
 
 def model_states(cluster: Cluster) -> dict[str, str]:

@@ -11,17 +11,16 @@ from typing import Any
 import pytest
 from ainode import Installation, create_model, drop_quietly, processes_of, wait_until
 from iotdb_cluster import Cluster, SqlError
+from releases import EVERY_RUN, WITH_ALL, takes
 from series import load_series
 
-ALWAYS = ["2.0.1-beta", "2.0.5"]
-WITH_ALL = ["2.0.10"]
 _numbers = itertools.count(1)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Every test that needs a cluster runs once per release."""
     if "release" in metafunc.fixturenames:
-        known = ALWAYS + (WITH_ALL if metafunc.config.getoption("--all") else [])
+        known = EVERY_RUN + (WITH_ALL if metafunc.config.getoption("--all") else ())
         metafunc.parametrize("release", metafunc.config.getoption("--release") or known, scope="session")
 
 
@@ -44,13 +43,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         if item.get_closest_marker("official") and not config.getoption("--official"):
             left.append(item)
             continue
-        (kept if not mark or not _release(item) or _release(item) in mark.args else left).append(item)
+        release = _release(item)
+        named = not mark or not release or takes(release, mark.args)
+        forbidden = item.get_closest_marker("not_on")
+        (left if not named or (forbidden and release in forbidden.args) else kept).append(item)
     items[:] = sorted(kept, key=_release)
     config.hook.pytest_deselected(items=left)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.addinivalue_line("markers", "releases(*names): only on these IoTDB releases")
+    config.addinivalue_line("markers", "releases(*names): only on these IoTDB releases and those most like them")
+    config.addinivalue_line("markers", "not_on(*names): on none of these releases, which lack what is tested")
     config.addinivalue_line("markers", "long: only with --all")
     config.addinivalue_line("markers", "official: only with --official DIR")
 

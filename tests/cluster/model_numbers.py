@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from iotdb_cluster import Cluster, SqlError
+from releases import has_old_ids, is_late
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORD = Path(__file__).resolve().parent / "official_numbers.json"
@@ -53,7 +54,7 @@ OLD_IDS = {
 
 def released_in(model: str, release: str) -> bool:
     """Whether that release knows the model."""
-    return release != "2.0.1-beta" or model in OLD_IDS
+    return not has_old_ids(release) or model in OLD_IDS
 
 
 def key(model: str, options: dict[str, str], series: str) -> str:
@@ -63,10 +64,10 @@ def key(model: str, options: dict[str, str], series: str) -> str:
 
 def statement(release: str, model: str, options: dict[str, str], series: str, length: int = LENGTH) -> str:
     """The CALL INFERENCE of a case in that release."""
-    name = OLD_IDS[model] if release == "2.0.1-beta" else model
+    name = OLD_IDS[model] if has_old_ids(release) else model
     given = dict(options)
     if (model, options) in FORECASTERS:  # the official node cannot take a length for large models
-        given["outputLength" if release == "2.0.10" else "predict_length"] = str(length)
+        given["outputLength" if is_late(release) else "predict_length"] = str(length)
     text = "".join(f', {option}="{value}"' for option, value in given.items())
     return f'CALL INFERENCE({name}, "select v from root.real.{series}"{text})'
 
@@ -89,16 +90,6 @@ def packages_of(python: str) -> dict[str, str]:
     """Versions of what the numbers depend on."""
     code = f"import importlib.metadata as m, json; print(json.dumps({{n: m.version(n) for n in {PACKAGES!r}}}))"
     return dict(from_python(python, code))
-
-
-def load_real(cluster: Cluster, series: dict[str, list[float]]) -> None:
-    """root.real.<series>.v as doubles, one a second."""
-    statements = ["CREATE DATABASE root.real"]
-    for name, values in series.items():
-        statements.append(f"CREATE TIMESERIES root.real.{name}.v DOUBLE")
-        rows = ", ".join(f"({row * 1000}, {value!r})" for row, value in enumerate(values))
-        statements.append(f"INSERT INTO root.real.{name}(time, v) VALUES {rows}")
-    cluster.execute(*statements)
 
 
 def ask(cluster: Cluster, release: str, length: int = LENGTH) -> dict[str, Any]:

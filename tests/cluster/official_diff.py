@@ -38,13 +38,12 @@ from model_numbers import (  # noqa: E402
     SERIES,
     ask,
     key,
-    load_real,
     packages_of,
     real_series,
     statement,
 )
 from official import OfficialNode  # noqa: E402
-from series import load_series  # noqa: E402
+from series import load_doubles, load_series  # noqa: E402
 
 RELEASE = "2.0.5"
 MODELS = ROOT / "tests" / "models"
@@ -302,7 +301,7 @@ def removals() -> Iterator[Step]:
 def load(cluster: Cluster, real: dict[str, list[float]]) -> None:
     """All data that the script reads."""
     load_series(cluster)
-    load_real(cluster, real)
+    load_doubles(cluster, "real", real)
     holes = ", ".join(f"({row * 1000}, {float(row)})" for row in range(0, 20, 2))
     cluster.execute(
         "CREATE DATABASE root.holes",

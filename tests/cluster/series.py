@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from iotdb_cluster import Cluster
+from releases import calls_inference
 
 ROWS = 192
 
@@ -18,9 +19,11 @@ def value(row: int, column: int) -> float:
 
 
 def load_series(cluster: Cluster) -> None:
-    """root.t.f (two float columns), .d (doubles), .i (ints), .l (longs), .big (a harmful value), 192 rows each."""
+    """root.t.f (two float columns), .d (doubles), .i (ints), .l (longs), .big (a harmful value), 192 rows each; and
+    tables t.f, ... of the same content where only FORECAST can ask models."""
     types = {"f": "FLOAT", "d": "DOUBLE", "i": "INT32", "l": "INT64", "big": "FLOAT", "b": "BOOLEAN", "t": "TEXT"}
     statements = ["CREATE DATABASE root.t"]
+    tables = []
     for device, kind in types.items():
         statements.append(f"CREATE ALIGNED TIMESERIES root.t.{device}(s0 {kind}, s1 {kind})")
         rows = []
@@ -36,7 +39,34 @@ def load_series(cluster: Cluster) -> None:
                 cells = [f"'{row}'", "'x'"]
             rows.append(f"({row * 1000}, {cells[0]}, {cells[1]})")
         statements.append(f"INSERT INTO root.t.{device}(time, s0, s1) ALIGNED VALUES " + ", ".join(rows))
+        tables.append(f"CREATE TABLE {device}(s0 {kind} FIELD, s1 {kind} FIELD)")
+        tables.append(f"INSERT INTO {device}(time, s0, s1) VALUES " + ", ".join(rows))
     cluster.execute(*statements)
+    if not calls_inference(cluster.version):
+        cluster.execute("CREATE DATABASE t", table=True)
+        cluster.execute(*tables, table=True, database="t")
+
+
+def load_doubles(cluster: Cluster, database: str, series: dict[str, list[float]]) -> None:
+    """root.DATABASE.<series>.v, one value a second; and tables DATABASE.<series>(v) where FORECAST alone can ask."""
+    statements = [f"CREATE DATABASE root.{database}"]
+    tables = []
+    for name, values in series.items():
+        rows = ", ".join(f"({row * 1000}, {value!r})" for row, value in enumerate(values))
+        statements.append(f"CREATE TIMESERIES root.{database}.{name}.v DOUBLE")
+        statements.append(f"INSERT INTO root.{database}.{name}(time, v) VALUES {rows}")
+        tables += [f"CREATE TABLE {name}(v DOUBLE FIELD)", f"INSERT INTO {name}(time, v) VALUES {rows}"]
+    cluster.execute(*statements)
+    if not calls_inference(cluster.version):
+        cluster.execute(f"CREATE DATABASE {database}", table=True)
+        cluster.execute(*tables, table=True, database=database)
+
+
+def drop_doubles(cluster: Cluster, database: str) -> None:
+    """What load_doubles() made."""
+    cluster.execute(f"DROP DATABASE root.{database}")
+    if not calls_inference(cluster.version):
+        cluster.execute(f"DROP DATABASE {database}", table=True)
 
 
 def sample(models: Path, name: str) -> tuple[list[list[float]], list[list[float]]]:

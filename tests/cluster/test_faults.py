@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from ainode import Installation, create_model, drop_quietly, processes_of, refused, wait_until
+from ainode import Installation, ask_model, create_model, drop_quietly, processes_of, refused, wait_until
 from iotdb_cluster import Cluster, SqlError
 
 Make = Callable[[str], str]
 pytestmark = pytest.mark.releases("2.0.1-beta", "2.0.5")
 
 
-def harmless(name: str) -> str:
-    """A call that every model of make_models.py answers."""
-    return f'CALL INFERENCE({name}, "select s0, s1 from root.t.f where time < 96000")'
+def harmless(cluster: Cluster, name: str) -> int:
+    """A call that every model of make_models.py answers; the number of rows."""
+    return len(ask_model(cluster, name, "select s0, s1 from root.t.f where time < 96000").rows)
 
 
-def harmful(name: str) -> str:
-    """A call with the value that sets the harmful models off."""
-    return f'CALL INFERENCE({name}, "select s0, s1 from root.t.big where time < 96000")'
+def harmful(cluster: Cluster, name: str) -> int:
+    """A call with the value that sets the harmful models off; the number of rows."""
+    return len(ask_model(cluster, name, "select s0, s1 from root.t.big where time < 96000").rows)
 
 
 @pytest.mark.parametrize(
@@ -39,21 +39,21 @@ def test_fault_is_a_sentence_and_stays_alone(
     cluster: Cluster, make: Make, node: Installation, name: str, words: list[str]
 ) -> None:
     sound, bad = make("identity"), make(name)
-    assert len(cluster.query(harmless(sound)).rows) == 96
-    assert len(cluster.query(harmless(bad)).rows) == 96
+    assert harmless(cluster, sound) == 96
+    assert harmless(cluster, bad) == 96
     node_id = node.row(cluster)
     for _ in range(3):
         with refused(*words):
-            cluster.query(harmful(bad))
-        assert len(cluster.query(harmless(sound)).rows) == 96
-        assert len(cluster.query(harmless(bad)).rows) == 96
+            harmful(cluster, bad)
+        assert harmless(cluster, sound) == 96
+        assert harmless(cluster, bad) == 96
     assert node.row(cluster) == node_id
     node.expect_running(cluster)
 
 
 def test_killed_worker(cluster: Cluster, make: Make, node: Installation) -> None:
     name = make("identity")
-    cluster.query(harmless(name))
+    harmless(cluster, name)
     workers = [pid for pid in processes_of(node.home) if pid != node.process_id()]
     assert workers, "no worker process was found"
     for pid in workers:
@@ -61,7 +61,7 @@ def test_killed_worker(cluster: Cluster, make: Make, node: Installation) -> None
     deadline = time.monotonic() + 10
     while True:
         try:
-            assert len(cluster.query(harmless(name)).rows) == 96
+            assert harmless(cluster, name) == 96
             break
         except SqlError as error:
             assert "worker" in error.message or "signal" in error.message, error
@@ -76,24 +76,24 @@ def test_model_that_never_returns(cluster: Cluster, make: Make, node: Installati
     node.start_running(cluster)
     try:
         sound, bad = make("identity"), make("never_returns")
-        cluster.query(harmless(bad))
+        harmless(cluster, bad)
         caught: list[SqlError] = []
 
         def call() -> None:
             with refused("3") as errors:
-                cluster.query(harmful(bad))
+                harmful(cluster, bad)
             caught.extend(errors)
 
         started = time.monotonic()
         thread = threading.Thread(target=call)
         thread.start()
         time.sleep(0.5)
-        assert len(cluster.query(harmless(sound)).rows) == 96
+        assert harmless(cluster, sound) == 96
         node.expect_running(cluster)
         thread.join(20)
         assert not thread.is_alive() and len(caught) == 1
         assert 2.5 <= time.monotonic() - started < 10
-        assert len(cluster.query(harmless(bad)).rows) == 96
+        assert harmless(cluster, bad) == 96
     finally:
         node.stop()
         node.configure(ain_inference_timeout_ms="55000")
@@ -106,11 +106,11 @@ def test_memory_limit(cluster: Cluster, make: Make, node: Installation) -> None:
     node.start_running(cluster)
     try:
         sound, bad = make("identity"), make("eats_memory")
-        cluster.query(harmless(bad))
+        harmless(cluster, bad)
         with refused("memory"):
-            cluster.query(harmful(bad))
-        assert len(cluster.query(harmless(sound)).rows) == 96
-        assert len(cluster.query(harmless(bad)).rows) == 96
+            harmful(cluster, bad)
+        assert harmless(cluster, sound) == 96
+        assert harmless(cluster, bad) == 96
     finally:
         node.stop()
         node.configure(ain_worker_memory_bytes="0")
@@ -120,19 +120,19 @@ def test_memory_limit(cluster: Cluster, make: Make, node: Installation) -> None:
 def test_model_that_keeps_its_inputs(cluster: Cluster, make: Make) -> None:
     name = make("keeps_input")
     for _ in range(40):
-        assert len(cluster.query(harmless(name)).rows) == 96
+        assert harmless(cluster, name) == 96
 
 
 def test_drop_while_it_runs(cluster: Cluster, node: Installation, models: Path) -> None:
     name = "sleeps_and_goes"
     create_model(cluster, name, f"file://{models}/sleeps")
     try:
-        cluster.query(harmless(name))
+        harmless(cluster, name)
         outcome: list[object] = []
 
         def call() -> None:
             try:
-                outcome.append(len(cluster.query(harmful(name)).rows))
+                outcome.append(harmful(cluster, name))
             except SqlError as error:
                 outcome.append(error)
 

@@ -9,6 +9,7 @@ from typing import Callable
 import pytest
 from ainode import Installation, refused, wait_until
 from iotdb_cluster import Cluster
+from releases import input_argument
 from series import close, sample, value
 
 Make = Callable[[str], str]
@@ -31,7 +32,7 @@ def table(cluster: Cluster) -> Iterator[Cluster]:
 
 def forecast(cluster: Cluster, model: str, source: str, options: str = "") -> list[dict[str, object]]:
     """SELECT * FROM FORECAST(...), sorted by time."""
-    text = f"SELECT * FROM FORECAST(MODEL_ID=>'{model}', INPUT=>({source}){options})"
+    text = f"SELECT * FROM FORECAST(MODEL_ID=>'{model}', {input_argument(cluster.version)}=>({source}){options})"
     return sorted(cluster.query(text, table=True, database="db").dicts(), key=lambda row: int(str(row["time"])))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from ainode import Installation, model_states, refused, wait_until
 from iotdb_cluster import Cluster, SqlError
+from releases import input_argument, is_late
 from series import value
 
 NAIVE = "naive_forecaster"
@@ -45,7 +46,7 @@ class Forecast:
 
     def __init__(self, cluster: Cluster, release: str) -> None:
         self.cluster = cluster
-        self.argument = "TARGETS" if release == "2.0.10" else "INPUT"
+        self.argument = input_argument(release)
 
     def __call__(
         self, columns: str = "v", more: str = "", *, model: str = NAIVE, source: str = "", order: str = " ORDER BY time"
@@ -81,7 +82,7 @@ def test_the_targets_type_comes_back(forecast: Forecast, column: str, kind: str,
 
 
 def test_several_targets(forecast: Forecast, release: str) -> None:
-    if release == "2.0.10":
+    if is_late(release):
         with refused("one target column", "[2]", code=701):
             forecast("v, w", ", OUTPUT_LENGTH=>2")
         return
@@ -134,18 +135,18 @@ def test_start_must_lie_behind_the_input(forecast: Forecast) -> None:
 def test_options_reach_the_model(forecast: Forecast, release: str) -> None:
     rows, _ = forecast("v", ", OUTPUT_LENGTH=>2, MODEL_OPTIONS=>'strategy=mean,sp=2'")
     assert rows.column("v") == [106.5, 107.5]
-    with refused("sp", "between 1 and 5000", "got 0", code=1599 if release == "2.0.10" else 1510):
+    with refused("sp", "between 1 and 5000", "got 0", code=1599 if is_late(release) else 1510):
         forecast("v", ", MODEL_OPTIONS=>'sp=0'")
 
 
 def test_lengths_and_unknown_models_are_refused(forecast: Forecast, release: str) -> None:
-    longest = 2880 if release == "2.0.10" else 5000
+    longest = 2880 if is_late(release) else 5000
     assert len(forecast("v", f", OUTPUT_LENGTH=>{longest}")[0].rows) == longest
-    with refused(f"between 1 and {longest}", f"got {longest + 1}", code=1599 if release == "2.0.10" else 1510):
+    with refused(f"between 1 and {longest}", f"got {longest + 1}", code=1599 if is_late(release) else 1510):
         forecast("v", f", OUTPUT_LENGTH=>{longest + 1}")
     with refused("OUTPUT_LENGTH", code=701):
         forecast("v", ", OUTPUT_LENGTH=>0")
-    with refused("never_created", code=1504 if release == "2.0.10" else 1505):
+    with refused("never_created", code=1504 if is_late(release) else 1505):
         forecast("v", model="never_created")
 
 
@@ -157,7 +158,7 @@ def tree(cluster: Cluster, options: str, device: str = "d", columns: str = "s0")
     return cluster.query_typed(f"SELECT FORECAST({columns}, 'MODEL_ID'='{NAIVE}'{options}) FROM root.t.{device}")
 
 
-@pytest.mark.releases("2.0.10")
+@pytest.mark.releases("2.0.6", "2.0.7", "2.0.10")
 def test_tree_function(cluster: Cluster, node: Installation) -> None:
     rows, types = tree(cluster, ", 'OUTPUT_LENGTH'='3'")
     assert types == ["INT64", "DOUBLE"]
@@ -177,11 +178,12 @@ def test_tree_function(cluster: Cluster, node: Installation) -> None:
     assert [row[1] for row in rows.rows] == pytest.approx(means, rel=1e-12)
 
 
-@pytest.mark.releases("2.0.10")
-def test_tree_function_refuses(cluster: Cluster, node: Installation) -> None:
-    with refused("1599", "between 1 and 2880", "got 9999"):
+@pytest.mark.releases("2.0.6", "2.0.7", "2.0.10")
+def test_tree_function_refuses(cluster: Cluster, node: Installation, release: str) -> None:
+    failed, limit, missing = ("1599", 2880, "1504") if is_late(release) else ("1510", 5000, "1505")
+    with refused(failed, f"between 1 and {limit}", "got 9999"):
         tree(cluster, ", 'OUTPUT_LENGTH'='9999'")
-    with refused("1504", "never"):
+    with refused(missing, "never"):
         cluster.query("SELECT FORECAST(s0, 'MODEL_ID'='never') FROM root.t.d")
     with refused("one value column"):
         tree(cluster, "", columns="s0, s1")
@@ -232,7 +234,7 @@ def test_what_show_models_has(cluster: Cluster, node: Installation, release: str
     rows, types = cluster.query_typed("SHOW MODELS", table=dialect == "table")
     assert (rows.columns, types) == (["ModelId", "ModelType", "Category", "State"], ["TEXT"] * 4)
     earlier, later = ["arima", "Arima", "BUILT-IN", "ACTIVE"], ["arima", "sktime", "builtin", "active"]
-    wanted = later if release == "2.0.10" else earlier
+    wanted = later if is_late(release) else earlier
     assert cluster.query("SHOW MODELS arima", table=dialect == "table").rows == [wanted] == rows.rows[:1]
     assert cluster.query("SHOW MODELS nothing", table=dialect == "table").rows == []
     rows, types = cluster.query_typed("SHOW AINODES", table=dialect == "table")
@@ -248,49 +250,53 @@ def loaded(cluster: Cluster, table: bool, devices: str = "") -> dict[str, int]:
     return {row[1]: row[2] for row in rows.rows if row[0] == "cpu"}
 
 
-@pytest.mark.releases("2.0.10")
+@pytest.mark.releases("2.0.6", "2.0.7", "2.0.10")
 @pytest.mark.parametrize("dialect", ["tree", "table"])
-def test_load_and_unload(cluster: Cluster, node: Installation, dialect: str) -> None:
+def test_load_and_unload(cluster: Cluster, node: Installation, dialect: str, release: str) -> None:
     table = dialect == "table"
+    late = is_late(release)
 
     def do(statement: str) -> None:
         cluster.execute(statement, table=table)
 
     rows, types = cluster.query_typed("SHOW AI_DEVICES", table=table)
-    assert (rows.columns, types) == (["DeviceId", "DeviceType"], ["TEXT", "TEXT"])
-    assert rows.rows[-1] == ["cpu", "cpu"]
+    assert (rows.columns, types) == ((["DeviceId", "DeviceType"], ["TEXT"] * 2) if late else (["DeviceId"], ["TEXT"]))
+    assert rows.rows[-1] == (["cpu", "cpu"] if late else ["cpu"])
     do("LOAD MODEL holtwinters TO DEVICES 'cpu'")
     wait_until(lambda: loaded(cluster, table).get("holtwinters") == 1, 30, "the model is loaded")
     assert loaded(cluster, table, " 'cpu'").get("holtwinters") == 1
     do("UNLOAD MODEL holtwinters FROM DEVICES 'cpu'")
     wait_until(lambda: "holtwinters" not in loaded(cluster, table), 30, "the model is unloaded")
-    for statement, code, words in (
-        ("UNLOAD MODEL holtwinters FROM DEVICES 'cpu'", 1510, ["holtwinters", "not loaded", "SHOW LOADED MODELS"]),
-        ("LOAD MODEL holtwinters TO DEVICES 'cpu,cpu'", 1509, ["[cpu]", "twice"]),
-        ("LOAD MODEL holtwinters TO DEVICES '9'", 1508, ["[9]", "SHOW AI_DEVICES"]),
-        ("UNLOAD MODEL holtwinters FROM DEVICES '9'", 1508, ["[9]", "SHOW AI_DEVICES"]),
-        ("LOAD MODEL holtwinters TO DEVICES 'gpu'", 701, ["cpu"]),
-        ("LOAD MODEL never TO DEVICES 'cpu'", 1504, ["[never]", "SHOW MODELS"]),
-        ("UNLOAD MODEL never FROM DEVICES 'cpu'", 1504, ["[never]", "SHOW MODELS"]),
-        ("LOAD MODEL timer_xl TO DEVICES 'cpu'", 1509, ["timer_xl", "model.safetensors"]),
-        ("DROP MODEL sundial", 1506, ["sundial", "built in"]),
-        ("DROP MODEL never", 1504, ["[never]"]),
+    for statement, early_code, code, words in (
+        ("UNLOAD MODEL holtwinters FROM DEVICES 'cpu'", 1510, 1510, ["holtwinters", "not loaded", "LOADED MODELS"]),
+        ("LOAD MODEL holtwinters TO DEVICES 'cpu,cpu'", 0, 1509, ["[cpu]", "twice"]),
+        ("LOAD MODEL holtwinters TO DEVICES '9'", 1507, 1508, ["[9]", "SHOW AI_DEVICES"]),
+        ("UNLOAD MODEL holtwinters FROM DEVICES '9'", 1507, 1508, ["[9]", "SHOW AI_DEVICES"]),
+        ("LOAD MODEL holtwinters TO DEVICES 'gpu'", 701, 701, ["cpu"]),
+        ("LOAD MODEL never TO DEVICES 'cpu'", 1505, 1504, ["[never]", "SHOW MODELS"]),
+        ("UNLOAD MODEL never FROM DEVICES 'cpu'", 1505, 1504, ["[never]", "SHOW MODELS"]),
+        ("LOAD MODEL timer_xl TO DEVICES 'cpu'", 1510, 1509, ["timer_xl", "model.safetensors"]),
+        ("DROP MODEL sundial", 1501, 1506, ["sundial", "built in" if late else "Built-in"]),
+        ("DROP MODEL never", 1502, 1504, ["never"]),
     ):
-        with refused(*words, code=code):
+        if not (wanted := code if late else early_code):
+            continue  # 2.0.6 and 2.0.7 take a device twice
+        with refused(*words, code=wanted):
             do(statement)
 
 
-@pytest.mark.releases("2.0.10")
-def test_training_does_not_reach_us(cluster: Cluster, node: Installation) -> None:
-    """The DataNode of this release cannot send the request (it leaves a required field out), and says that it could not
-    connect; the node stays Running."""
-    with refused("AINode", code=1011):
+@pytest.mark.releases("2.0.6", "2.0.7", "2.0.10")
+def test_training_does_not_reach_us(cluster: Cluster, node: Installation, release: str) -> None:
+    """The DataNodes of these releases cannot send the request (they leave a required field out), and say so, or that
+    they could not connect; the node stays Running."""
+    with refused(*(["AINode"] if is_late(release) else ["dbType"]), code=1011 if is_late(release) else 305):
         cluster.execute("CREATE MODEL tuned FROM MODEL timer_xl ON DATASET (PATH root.t.d)")
     assert cluster.query("SHOW MODELS tuned").rows == []
     node.expect_running(cluster)
 
 
 @pytest.mark.releases("2.0.5")
+@pytest.mark.not_on("2.0.6", "2.0.7")
 def test_training_is_refused_with_a_sentence(cluster: Cluster, node: Installation) -> None:
     with pytest.raises(SqlError) as caught:
         cluster.execute("CREATE MODEL tuned FROM MODEL timer_xl ON DATASET (PATH root.t.d)")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from ainode import Installation, flush_dead_connections, model_states, processes_of, wait_until
+from ainode import Installation, ask_model, flush_dead_connections, model_states, processes_of, wait_until
 from iotdb_cluster import Cluster, free_ports
 from series import close, value
 
@@ -24,7 +24,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def works(cluster: Cluster, name: str) -> None:
     """An identity model of one column answers."""
-    answer = cluster.query(f'CALL INFERENCE({name}, "select s0 from root.t.f where time < 96000")')
+    answer = ask_model(cluster, name, "select s0 from root.t.f where time < 96000")
     close(answer.rows, [[value(row, 0)] for row in range(96)], 0)
 
 

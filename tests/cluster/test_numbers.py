@@ -24,13 +24,16 @@ from model_numbers import (
     ask,
     key,
     lines,
-    load_real,
     markdown,
     packages_of,
     real_series,
     released_in,
 )
+from releases import is_late
+from series import drop_doubles, load_doubles
 
+# Each answer is one of CALL INFERENCE; test_builtins.py asks FORECAST for the same.
+pytestmark = pytest.mark.not_on("2.0.6", "2.0.7")
 answered: dict[str, dict[str, Any]] = {}
 
 
@@ -69,7 +72,7 @@ def ours(cluster: Cluster, release: str, node: Installation, series: dict[str, l
     """The lines of the table with this release's answers."""
     if release not in answered:
         places = [node.models_dir / "weights" / name for name, _ in LARGE if released_in(name, release)]
-        load_real(cluster, series)
+        load_doubles(cluster, "real", series)
         try:
             for place in places:
                 shutil.copytree(MODELS / "golden" / place.name, place)
@@ -78,7 +81,7 @@ def ours(cluster: Cluster, release: str, node: Installation, series: dict[str, l
         finally:
             for place in places:
                 shutil.rmtree(place, ignore_errors=True)
-            cluster.execute("DROP DATABASE root.real")
+            drop_doubles(cluster, "real")
     return {line.name: line for line in lines({release: answered[release]})}
 
 
@@ -95,7 +98,7 @@ def test_forecasts_are_the_official_ones_one_row_later(
             assert far is not None and len(line.ours[release]) == LENGTH, line
             if model == "holtwinters":  # ours has a trend
                 assert far > 1e-4, line
-            elif (release, model, options) == ("2.0.10", "arima", {}):  # fits for 50 steps there, not for one
+            elif is_late(release) and (model, options) == ("arima", {}):  # fits for 50 steps there, not for one
                 assert 0 < far < 0.1, line
             elif model == "exponential_smoothing" and not same_packages:  # see COMPATIBILITY.md
                 assert far < 0.5, line

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ainode import Installation, create_failure, create_model, model_states, refused
+from ainode import Installation, ask_model, create_failure, create_model, model_states, refused
 from iotdb_cluster import Cluster
 from pipelines import IMPORT, drift, write_pipeline
+from releases import input_argument, is_late
 from series import close, value
 
 SOURCE = "select s0 from root.t.d where time < 96000"  # 2.0.1-beta wants the declared type, DOUBLE
@@ -22,22 +23,24 @@ def test_create_call_show_drop(
     uri = write_pipeline(tmp_path / "drift", framework="numpy", input_shape=[96, 1], output_shape=[7, 1])
     create_model(cluster, model_id, uri)
     assert model_states(cluster)[model_id].upper() == "ACTIVE"
-    if release == "2.0.10":
+    if is_late(release):
         (row,) = cluster.query(f"SHOW MODELS {model_id}").dicts()
         assert row["ModelType"] == "drift" and row["Category"] == "user_defined"
-    length = "outputLength=7" if release == "2.0.10" else "predict_length=7"
-    close(cluster.query(f'CALL INFERENCE({model_id}, "{SOURCE}", {length})').rows, drift(INPUT, 7))
+    options = {"outputLength" if is_late(release) else "predict_length": "7"}
+    close(ask_model(cluster, model_id, SOURCE, length=7, options=options).rows, drift(INPUT, 7))
     assert (node.models_dir / "user_defined" / model_id / "pipeline_drift.py").is_file()
     cluster.execute(f"DROP MODEL {model_id}")
     with refused(model_id):
-        cluster.query(f'CALL INFERENCE({model_id}, "{SOURCE}")')
+        ask_model(cluster, model_id, SOURCE)
     assert not (node.models_dir / "user_defined" / model_id).exists()
 
 
 @pytest.mark.releases("2.0.5", "2.0.10")
 def test_forecast(cluster: Cluster, node: Installation, model_id: str, release: str, tmp_path: Path) -> None:
     """The table function, with options that reach the hooks."""
-    code = IMPORT + """
+    code = (
+        IMPORT
+        + """
 import torch
 
 class Shift(ForecastPipeline):
@@ -45,6 +48,7 @@ class Shift(ForecastPipeline):
         length = infer_kwargs["output_length"]
         return [x["targets"][:, -length:] + float(infer_kwargs.get("shift", 0)) for x in inputs]
 """
+    )
     create_model(cluster, model_id, write_pipeline(tmp_path / "shift", code, "shift.Shift"))
     rows = ", ".join(f"({row * 1000}, {value(row, 0)})" for row in range(96))
     cluster.execute("CREATE DATABASE pipes", table=True)
@@ -54,11 +58,8 @@ class Shift(ForecastPipeline):
         table=True,
         database="pipes",
     )
-    argument = "TARGETS" if release == "2.0.10" else "INPUT"
-    text = (
-        f"SELECT * FROM FORECAST(MODEL_ID=>'{model_id}', {argument}=>(SELECT time, s0 FROM series) ORDER BY time, "
-        "OUTPUT_LENGTH=>5, MODEL_OPTIONS=>'shift=2.5')"
-    )
+    source = f"{input_argument(release)}=>(SELECT time, s0 FROM series) ORDER BY time"
+    text = f"SELECT * FROM FORECAST(MODEL_ID=>'{model_id}', {source}, OUTPUT_LENGTH=>5, MODEL_OPTIONS=>'shift=2.5')"
     answer = cluster.query(text, table=True, database="pipes").dicts()
     cluster.execute("DROP DATABASE pipes", table=True)
     assert [row["time"] for row in answer] == [96000 + k * 1000 for k in range(5)]
