@@ -253,9 +253,9 @@ class Node:
         """After a test: the node is as it was, and said nothing unexpected."""
         assert self.process is not None and self.process.poll() is None, f"the node has ended:\n{self.log()[-5000:]}"
         deadline = time.monotonic() + 15
-        while self.difference() and time.monotonic() < deadline:
-            time.sleep(0.02)
-        difference, complaints = self.difference(), self.complaints()
+        while (difference := self.difference()) and time.monotonic() < deadline:
+            time.sleep(0.02)  # a helper may just look at a file
+        complaints = self.complaints()
         assert not difference, f"{difference}\nlog:\n{self.log()[-3000:]}"
         assert not complaints, f"unexpected in the log:\n{complaints}"
 
