@@ -43,7 +43,8 @@ def test_second_try_gets_the_answer(cluster: Cluster, make: Make, node: Installa
     before = node.log_tail(100000)
     took = ask(int(MODEL_S * 1.15 * per_second))
     text = (cluster.log("datanode")).read_text(errors="replace")
-    print(f"{took:.1f} s; the DataNode asked again {len(re.findall('Read timed out', text))} times")
+    # 2.0.6 and 2.0.7 ask again without a line in their log.
+    print(f"{took:.1f} s; the DataNode's log has {len(re.findall('Read timed out', text))} time-outs")
     assert took > WAITS_S, "the DataNode did not give up"
     node.stop()
     log = node.log_tail(100000)[len(before) :]
