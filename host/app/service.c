@@ -289,7 +289,8 @@ static char **take_devices(AinService *service, const AinRequest *request, gbool
     g_autofree char *name = ain_slice_dup(request->devices[i]);
     guint64 index = 0;
     gboolean known = g_str_equal(name, "cpu")
-                     || (n_cuda > 0 && g_ascii_string_to_unsigned(name, 10, 0, n_cuda - 1, &index, NULL));
+                     || (n_cuda > 0 && (name[0] != '0' || name[1] == '\0') /* one name for each device */
+                         && g_ascii_string_to_unsigned(name, 10, 0, n_cuda - 1, &index, NULL));
     if (!known) {
       g_autofree char *shown = g_utf8_make_valid(name, -1);
       g_set_error(error, AIN_ERROR, AIN_ERROR_DEVICE,

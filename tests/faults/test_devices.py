@@ -1,0 +1,81 @@
+"""Devices: where models are loaded, and that each process sees its own.
+
+CUDA devices are a stand-in (tests/support/cuda_standin), since the machines that run the tests have none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from caller import Caller, Refused, good
+from node import ROOT, Node, Start
+from processes import wait_until
+from values import check_alive, series
+
+
+@pytest.fixture
+def two_devices(start_node: Start, environment: tuple[str, Path]) -> Node:
+    """A node whose torch says that there are two CUDA devices."""
+    python, packages = environment
+    folder = ROOT / "tests" / "support" / "cuda_standin"
+    (packages / "standin.pth").write_text(f"{folder}\nimport cuda_standin\n")
+    return start_node(python=python, AIN_WORKER_READ_PATHS=str(folder))
+
+
+@pytest.fixture
+def latest(two_devices: Node) -> Iterator[Caller]:
+    """A client of the newest family, once the prototype has told of its devices."""
+    with two_devices.call("H", timeout=60) as caller:
+        wait_until(lambda: len(devices(caller)) == 3, 60, "both devices are shown")
+        yield caller
+
+
+def devices(caller: Caller) -> dict[str, str]:
+    """SHOW AI_DEVICES: device and kind."""
+    return dict(good(caller.call("showAIDevices")).deviceIdMap)
+
+
+def loaded(caller: Caller) -> dict[str, dict[str, int]]:
+    """SHOW LOADED MODELS, without empty devices."""
+    answer = good(caller.call("showLoadedModels", caller.types.TShowLoadedModelsReq(deviceIdList=[])))
+    return {device: dict(models) for device, models in answer.deviceLoadedModelsMap.items() if models}
+
+
+def place(caller: Caller, what: str, model: str, *names: str) -> None:
+    """LOAD or UNLOAD MODEL."""
+    request = getattr(caller.types, f"T{what.capitalize()}ModelReq")
+    name = "existingModelId" if what == "load" else "modelId"
+    good(caller.call(f"{what}Model", request(**{name: model, "deviceIdList": list(names)})))
+
+
+def test_devices_are_shown_and_used(two_devices: Node, latest: Caller, models: Path) -> None:
+    """A process for each device, which sees that device alone; they go one by one."""
+    assert devices(latest) == {"cpu": "cpu", "0": "cuda", "1": "cuda"}
+    for name in ("first", "second"):
+        latest.register(name, (models / "identity").as_uri())
+    place(latest, "load", "first", "0", "1", "cpu")
+    place(latest, "load", "second", "1")
+    wait_until(lambda: len(two_devices.workers()) == 4, 20, "there is a process for each place")
+    assert loaded(latest) == {"0": {"first": 1}, "1": {"first": 1, "second": 1}, "cpu": {"first": 1}}
+    for model, number in (("first", "0"), ("first", "1"), ("second", "1")):
+        assert f"model {model}: stand-in: this process sees device {number}" in two_devices.log()
+    for index in range(12):
+        assert np.array_equal(latest.infer("first", series(index)), series(index))
+    check_alive(latest, "first", "second")
+    place(latest, "unload", "first", "1")
+    wait_until(lambda: len(two_devices.workers()) == 3, 20, "the process of that device has gone")
+    assert loaded(latest) == {"0": {"first": 1}, "1": {"second": 1}, "cpu": {"first": 1}}
+
+
+def test_other_names_are_refused(latest: Caller, models: Path) -> None:
+    """With a sentence; nothing is loaded."""
+    latest.register("first", (models / "identity").as_uri())
+    before = loaded(latest)
+    for name in ("2", "00", "01", "-1", "+1", " 1", "cuda", "cuda:0", ""):
+        with pytest.raises(Refused) as caught:
+            place(latest, "load", "first", name)
+        assert "SHOW AI_DEVICES" in caught.value.message, (name, caught.value)
+        assert loaded(latest) == before, name
