@@ -23,6 +23,8 @@ WAITS_S = 60  # dn_connection_timeout_ms of the DataNode
 
 def test_second_try_gets_the_answer(cluster: Cluster, make: Make, node: Installation) -> None:
     """A model of 70 s, as the node and the cluster are configured without us."""
+    node.stop()
+    node.start_running(cluster)  # its totals begin anew
     name = make("works_one_column")
     cluster.execute("CREATE ALIGNED TIMESERIES root.t.slow(s0 FLOAT)")
     if by_forecast := not calls_inference(cluster.version):
