@@ -31,17 +31,6 @@ static void import_clear(Import *import) {
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Import, import_clear)
 
-static char *value_of(const char *record, const char *key) {
-  g_auto(GStrv) lines = g_strsplit(record, "\n", -1);
-  for (char **line = lines; *line != NULL; line++) {
-    gsize size = strlen(key);
-    if (strncmp(*line, key, size) == 0 && (*line)[size] == '=') {
-      return g_uri_unescape_string(*line + size + 1, NULL);
-    }
-  }
-  return NULL;
-}
-
 /* How a child that gave no answer ended. */
 static char *how_it_ended(const AinEnvCapture *capture, gint64 limit_us) {
   if (capture->timed_out) {
@@ -82,9 +71,9 @@ static gboolean try_import(const AinLook *look, const char *name, Import *import
     import->error = how_it_ended(&capture, limit_us);
     return TRUE;
   }
-  import->version = value_of(record, "version");
-  import->file = value_of(record, "file");
-  import->error = value_of(record, "error");
+  import->version = ain_env_record_value(record, "version");
+  import->file = ain_env_record_value(record, "file");
+  import->error = ain_env_record_value(record, "error");
   if (import->error == NULL && import->version == NULL) {
     import->error = g_strdup("its answer is not understood");
   }

@@ -71,6 +71,17 @@ char *ain_env_record_find(const char *output, gsize size, const char *word) {
   return last < first ? g_strdup("") : g_strndup(first, (gsize)(last + 1 - first));
 }
 
+char *ain_env_record_value(const char *record, const char *key) {
+  g_auto(GStrv) lines = g_strsplit(record, "\n", -1);
+  for (char **line = lines; *line != NULL; line++) {
+    gsize size = strlen(key);
+    if (strncmp(*line, key, size) == 0 && (*line)[size] == '=') {
+      return g_uri_unescape_string(*line + size + 1, NULL);
+    }
+  }
+  return NULL;
+}
+
 /* The shared library must exist for this machine; of several candidates the first that does is taken. */
 static gboolean set_libpython(char **libpython, const char *value) {
   if (*libpython == NULL && g_path_is_absolute(value) && ain_env_elf_check(value, TRUE) == AIN_ELF_FITS) {

@@ -7,6 +7,8 @@
 
 /* The lines between the markers that carry `word`, or NULL. Owned. */
 char *ain_env_record_find(const char *output, gsize size, const char *word);
+/* The value of the first such line with this key; NULL: there is none, or its escapes are broken. Owned. */
+char *ain_env_record_value(const char *record, const char *key);
 
 /* Reads such lines. asked: as the operator wrote it. NULL where a line or value breaks the format or what is
  * needed is missing. */

@@ -61,17 +61,6 @@ gboolean ain_env_update_recover(const char *venv, GError **error) {
 /* --- asking the venv's interpreter -----------------------------------------------------------------------
  */
 
-static char *value_of(const char *record, const char *key) {
-  g_auto(GStrv) lines = g_strsplit(record, "\n", -1);
-  for (char **line = lines; *line != NULL; line++) {
-    gsize size = strlen(key);
-    if (strncmp(*line, key, size) == 0 && (*line)[size] == '=') {
-      return g_uri_unescape_string(*line + size + 1, NULL);
-    }
-  }
-  return NULL;
-}
-
 /* Runs a program of the bootstrap folder and returns the row `key` of its answer. words: NULL-terminated. */
 static char *ask(const AinEnvPlan *plan, const char *python, const char *program, const char *const *words,
                  const char *key, GError **error) {
@@ -96,9 +85,9 @@ static char *ask(const AinEnvPlan *plan, const char *python, const char *program
     return NULL;
   }
   g_autofree char *record = ain_env_record_find(capture.output->str, capture.output->len, word);
-  char *value = record == NULL ? NULL : value_of(record, key);
+  char *value = record == NULL ? NULL : ain_env_record_value(record, key);
   if (value == NULL) {
-    g_autofree char *said = record == NULL ? NULL : value_of(record, "error");
+    g_autofree char *said = record == NULL ? NULL : ain_env_record_value(record, "error");
     g_autofree char *ended = WIFSIGNALED(capture.status)
                                  ? g_strdup_printf("ended by signal %d", WTERMSIG(capture.status))
                                  : g_strdup("no answer");
