@@ -8,6 +8,7 @@
 
 #include "ain-version.h"
 #include <locale.h>
+#include <malloc.h>
 #include <string.h>
 
 static const char description[] =
@@ -28,6 +29,9 @@ static void tell_ready(const char *sentence, gpointer data) {
 }
 
 static int run(AinAppOptions *options) {
+  /* The helpers share one heap beside the loop's: a heap for each would keep what its busiest moment took, so
+   * that memory went on growing for as long as each had not yet met its largest piece of work. */
+  (void)mallopt(M_ARENA_MAX, 2);
   g_autoptr(GError) error = NULL;
   g_autoptr(AinDaemon) daemon = NULL;
   if (options->daemon) {
