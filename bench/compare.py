@@ -25,7 +25,7 @@ import time
 from collections import defaultdict
 from pathlib import Path
 
-from nodes import ROOT, Beat, Node, Official, Ours, load_bindings
+from nodes import ROOT, Beat, Node, Official, Ours, descriptors, load_bindings, own_kib, parent_of
 
 Figures = dict[str, list[float]]
 DLINEAR, LSTM = "dlinear_long", "lstm"
@@ -150,15 +150,21 @@ def measure_gaps(bench: Bench, node: Node) -> None:
     """One client that pauses between its calls.
 
     What a pause costs (the processor sleeps, its caches become those of others) changes within seconds. So the bare
-    forward, a C echo of a frame's bytes and the node take turns, each with the same pauses.
+    forward, a C echo of a frame's bytes, a bare chain (that echo, which has the same forward run by a Python process
+    behind a pipe) and the node take turns, each with the same pauses.
     """
+    chained = [bench.python, str(ROOT / "bench" / "forward.py"), str(bench.home / DLINEAR / "model.pt"), "96", "2",
+               "served"]  # fmt: skip
     for gap in GAPS_MS:
         for _ in range(GAP_TURNS):
             bare = measure_forward(bench, gap, 1)
             echo = [str(bench.program("bench_floor")), "gap", "1608", str(gap * 1000), str(1000 // gap)]
             bench.note(f"echo gap {gap} p50", float(subprocess.check_output(echo, text=True)))
+            chain = float(subprocess.check_output(echo + chained, text=True))
+            bench.note(f"chain added gap {gap} p50", chain - bare)
             found = bench.load(node, DLINEAR, "--gap-us", str(gap * 1000), "--warm", "20", seconds=1)
             bench.note(f"added gap {gap} p50", found["p50_us"] - bare)
+            bench.note(f"gap {gap} node / chain", found["p50_us"] / chain)
 
 
 def measure_lstm(bench: Bench, node: Node, prefix: str) -> None:
@@ -293,12 +299,20 @@ def measure_kills(bench: Bench, node: Node, kills: int) -> None:
 
 
 def measure_growth(bench: Bench, node: Node, calls: int) -> None:
-    """Memory of the host after a tenth of the calls and after all of them."""
+    """Memory and descriptors of host, prototype and worker after a tenth of the calls and after all of them.
+
+    Counted is what a process has for itself (Private_Dirty, exact; VmRSS may be off by 64 pages a processor).
+    """
     bench.load(node, DLINEAR, "--connections", "16", "--calls", str(calls // 10), seconds=600)
-    before = node.host_kib()
+    assert node.process is not None
+    worker = node.workers()[0]
+    processes = {"host": node.process.pid, "prototype": parent_of(worker), "worker": worker}
+    before = {name: (own_kib(pid), descriptors(pid)) for name, pid in processes.items()}
     bench.load(node, DLINEAR, "--connections", "16", "--calls", str(calls - calls // 10), seconds=600)
     bench.note("growth calls", calls)
-    bench.note("growth KiB", node.host_kib() - before)
+    for name, pid in processes.items():
+        bench.note(f"growth {name} KiB", own_kib(pid) - before[name][0])
+        bench.note(f"growth {name} descriptors", descriptors(pid) - before[name][1])
 
 
 # --- the table
@@ -356,6 +370,9 @@ def speed_rows(table: Table, f: Figures) -> None:
     for gap in GAPS_MS:
         floor = f"forward {shown(f[f'forward gap {gap} p50'])}, C echo {shown(f[f'echo gap {gap} p50'])} µs"
         table.limit(f"added with gaps of {gap} ms, p50", f[f"added gap {gap} p50"], 150, "µs", other=floor)
+        chain = f"it adds {shown(f[f'chain added gap {gap} p50'])} µs"
+        ratio = f"{shown(f[f'gap {gap} node / chain'], 2)}x"
+        table.row(f"the same over a bare chain (C echo, pipe, Python) at {gap} ms", ratio, chain, "–", ratio, None)
     table.limit("host → worker → host, model that answers its input, p50", f["identity p50"], 5, "µs", 2)
     for clients in CLIENTS[:-1]:
         name = f"{clients} clients /s"
@@ -398,7 +415,9 @@ def life_rows(table: Table, f: Figures) -> None:
         table.row(f"whole service, {when}, PSS", f"{shown(f[f'ours service {when} MiB'])} MiB",
                   f"{shown(f[f'official service {when} MiB'])} MiB", "–", "–", None)  # fmt: skip
     calls = f"{shown(f['growth calls'])}"
-    table.limit(f"growth of the host, from a tenth of {calls} calls on", f["growth KiB"], 64, "KiB", 0)
+    for name in ("host", "prototype", "worker"):
+        table.limit(f"growth of the {name}, from a tenth of {calls} calls on", f[f"growth {name} KiB"], 64, "KiB", 0,
+                    f"descriptors {shown(f[f'growth {name} descriptors'])}")  # fmt: skip
     beat, echo = (
         f"{shown(f[f'idle {name} p50'], 3)} / {shown(f[f'idle {name} p99'], 3)} ms" for name in ("heartbeat", "echo")
     )

@@ -3,8 +3,11 @@
  *   bench_floor echo                prints its port, then gives back whatever comes, until stdin closes
  *   bench_floor transfer BYTES N    N times: BYTES over loopback into one buffer, one pass that byte-swaps
  *                                   them as 64-bit numbers into another, 4 bytes back; prints the median us
- *   bench_floor gap BYTES GAP_US N  N times, a pause before each: BYTES to an echo in another process and
- *                                   back, as one request and its reply; prints the median us
+ *   bench_floor gap BYTES GAP_US N [PROGRAM ARGUMENT ...]
+ *                                   N times, a pause before each: BYTES to an echo in another process and
+ *                                   back, as one request and its reply; prints the median us. With PROGRAM
+ *                                   the echo first gives it a byte by a pipe and awaits one: the least that
+ *                                   a server with a process for its model can do
  */
 #include <arpa/inet.h>
 #include <endian.h>
@@ -181,9 +184,46 @@ static int transfer(size_t bytes, long rounds) {
 /* --- gap
  * ------------------------------------------------------------------------------------------------ */
 
+typedef struct {
+  int asks; /* -1: there is no program */
+  int answers;
+} Program;
+
+static Program start_program(char **argv) {
+  int asks[2];
+  int answers[2];
+  if (pipe(asks) != 0 || pipe(answers) != 0) {
+    die("pipe");
+  }
+  pid_t pid = fork();
+  if (pid < 0) {
+    die("fork");
+  }
+  if (pid == 0) {
+    if (dup2(asks[0], STDIN_FILENO) < 0 || dup2(answers[1], STDOUT_FILENO) < 0) {
+      die("dup2");
+    }
+    close(asks[1]); /* or it would never see the end */
+    execvp(argv[0], argv);
+    die(argv[0]);
+  }
+  close(asks[0]);
+  close(answers[1]);
+  return (Program){ .asks = asks[1], .answers = answers[0] };
+}
+
+static void run_program(const Program *program) {
+  char byte = 1;
+  if (program->asks >= 0 && (write(program->asks, &byte, 1) != 1 || read(program->answers, &byte, 1) != 1)) {
+    die("the program");
+  }
+}
+
 /* The other process: answers whole messages until the peer goes. */
-static _Noreturn void answer(int listener, size_t bytes) {
+static _Noreturn void answer(int listener, size_t bytes, char **argv) {
   uint8_t *buffer = malloc(bytes);
+  Program program = argv[0] != NULL ? start_program(argv) : (Program){ -1, -1 };
+  run_program(&program); /* it is ready when it has answered */
   int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
   no_delay(fd);
   int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
@@ -191,12 +231,13 @@ static _Noreturn void answer(int listener, size_t bytes) {
   struct epoll_event event;
   while (buffer != NULL && epoll_wait(epoll_fd, &event, 1, -1) == 1
          && recv(fd, buffer, bytes, MSG_WAITALL) == (ssize_t)bytes) {
+    run_program(&program);
     send_all(fd, buffer, bytes);
   }
   _exit(0);
 }
 
-static int gap(size_t bytes, long gap_us, long rounds) {
+static int gap(size_t bytes, long gap_us, long rounds, char **argv) {
   struct sockaddr_in address;
   struct timespec pause = { gap_us / 1000000, gap_us % 1000000 * 1000 };
   uint8_t *data = calloc(bytes, 1);
@@ -207,21 +248,23 @@ static int gap(size_t bytes, long gap_us, long rounds) {
     die("start");
   }
   if (other == 0) {
-    answer(listener, bytes);
+    answer(listener, bytes, argv);
   }
   int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (connect(fd, (const struct sockaddr *)&address, sizeof address) != 0) {
     die("connect");
   }
   no_delay(fd);
-  for (long i = 0; i < rounds; i++) {
+  for (long i = -1; i < rounds; i++) { /* the first waits for the program to be ready and does not count */
     nanosleep(&pause, NULL);
     int64_t begun = now_ns();
     send_all(fd, data, bytes);
     if (recv(fd, data, bytes, MSG_WAITALL) != (ssize_t)bytes) {
       die("recv");
     }
-    times[i] = now_ns() - begun;
+    if (i >= 0) {
+      times[i] = now_ns() - begun;
+    }
   }
   close(fd);
   waitpid(other, NULL, 0);
@@ -233,8 +276,8 @@ static int gap(size_t bytes, long gap_us, long rounds) {
 }
 
 int main(int argc, char **argv) {
-  if (argc == 5 && strcmp(argv[1], "gap") == 0) {
-    return gap(strtoul(argv[2], NULL, 10), strtol(argv[3], NULL, 10), strtol(argv[4], NULL, 10));
+  if (argc >= 5 && strcmp(argv[1], "gap") == 0) {
+    return gap(strtoul(argv[2], NULL, 10), strtol(argv[3], NULL, 10), strtol(argv[4], NULL, 10), argv + 5);
   }
   if (argc == 2 && strcmp(argv[1], "echo") == 0) {
     return echo();
@@ -243,6 +286,6 @@ int main(int argc, char **argv) {
     return transfer(strtoul(argv[2], NULL, 10), strtol(argv[3], NULL, 10));
   }
   fprintf(stderr, "usage: bench_floor echo | bench_floor transfer BYTES N | "
-                  "bench_floor gap BYTES GAP_US N\n");
+                  "bench_floor gap BYTES GAP_US N [PROGRAM ARGUMENT ...]\n");
   return 2;
 }

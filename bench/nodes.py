@@ -247,8 +247,23 @@ def name_of(pid: int) -> str:
         return ""
 
 
+def parent_of(pid: int) -> int:
+    """0 when the process is gone."""
+    return field_kib(pid, "status", "PPid")
+
+
+def own_kib(pid: int) -> int:
+    """What a process has written to and shares with nobody."""
+    return field_kib(pid, "smaps_rollup", "Private_Dirty")
+
+
+def descriptors(pid: int) -> int:
+    """Open files of a process."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
 def field_kib(pid: int, file: str, name: str) -> int:
-    """A field of a file in /proc, in KiB; 0 when the process is gone."""
+    """A field of a file in /proc (sizes are in KiB); 0 when the process is gone."""
     try:
         for line in Path(f"/proc/{pid}/{file}").read_text().splitlines():
             if line.startswith(f"{name}:"):
