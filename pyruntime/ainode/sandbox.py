@@ -17,7 +17,13 @@ _SYSTEM = [
     "/sys/kernel/mm",
     *("/dev/null", "/dev/urandom", "/dev/random"),
 ]
-_DEVICES = ["/dev/null", "/dev/nvidiactl", "/dev/nvidia-uvm", *(f"/dev/nvidia{index}" for index in range(16))]
+#: What CUDA's driver opens for writing; newer ones fail with "OS call failed" where they may not name their threads
+#: (/proc/self/task/*/comm) or not open nvidia-uvm-tools.
+_CUDA = [
+    *("/dev/nvidiactl", "/dev/nvidia-uvm", "/dev/nvidia-uvm-tools", "/dev/nvidia-caps"),
+    *(f"/dev/nvidia{index}" for index in range(16)),
+]
+_TASKS = "/proc/self/task"
 #: Folders that libraries write to, pointed at the private one.
 _HOMES = ("HOME", "XDG_CACHE_HOME", "HF_HOME", "TORCHINDUCTOR_CACHE_DIR", "TMPDIR", "MPLCONFIGDIR", "NUMBA_CACHE_DIR")
 
@@ -103,11 +109,14 @@ def environment() -> frozenset[str]:
     return frozenset(_with_targets(paths))
 
 
-def enter(model_directory: str, read_paths: list[str], template: bool = False, trusted: bool = False) -> str:
+def enter(
+    model_directory: str, read_paths: list[str], template: bool = False, trusted: bool = False, cuda: bool = False
+) -> str:
     """Shuts this process in; returns one line that says what holds, and what the machine lacks or denies.
 
     template: this process will fork others, which narrow the sandbox to themselves. trusted: it runs no code of users
-    (or on a device whose driver needs it): it may make shared memory, and files of any size.
+    (or on a device whose driver needs it): it may make shared memory, and files of any size. cuda: it
+    uses a CUDA device.
     """
     if not trusted:
         _bound_files()
@@ -117,4 +126,8 @@ def enter(model_directory: str, read_paths: list[str], template: bool = False, t
     readable = environment() | _with_targets({model_directory, *read_paths})
     global _entered
     _entered = True
-    return _ainode.enter_sandbox(sorted(readable), [private, *_DEVICES], template, trusted)
+    writable = [private, "/dev/null"]
+    if cuda:
+        os.open(_TASKS, os.O_PATH | os.O_CLOEXEC)  # stays open: the rule holds while the kernel keeps its node
+        writable += [*_CUDA, _TASKS]
+    return _ainode.enter_sandbox(sorted(readable), writable, template, trusted)

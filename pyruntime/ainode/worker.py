@@ -22,6 +22,9 @@ LOADERS: dict[str, str] = {
     "pipeline": "ainode.pipeline",
 }
 
+#: Kinds that compute on a CUDA device where they are placed on one.
+ON_DEVICE = ("torchscript", "timer", "sundial", "pipeline")
+
 #: Kinds that bring weights and no code: ours copies those into sealed memory.
 OUR_CODE = ("timer", "sundial")
 
@@ -72,7 +75,8 @@ def run() -> None:
             from ainode import sandbox
 
             trusted = spec.kind in OUR_CODE or spec.device != "cpu"
-            applied = sandbox.enter(spec.directory, list(spec.read_paths), spec.template, trusted)
+            cuda = spec.device != "cpu"
+            applied = sandbox.enter(spec.directory, list(spec.read_paths), spec.template, trusted, cuda)
             if " no " in applied:
                 print(f"the sandbox is incomplete: {applied}", flush=True)
         model = load_model(spec)
@@ -83,6 +87,10 @@ def run() -> None:
             findings = proof.prove(spec, model)
         if not spec.template:
             _ainode.open_channel()
+            if spec.device != "cpu" and spec.kind in ON_DEVICE:
+                from ainode import pinned
+
+                print(pinned.pin_slots(_ainode.request_slots()), flush=True)
     except BaseException as error:  # noqa: BLE001 - user code
         if not isinstance(error, ModelError):
             print_traceback(error)

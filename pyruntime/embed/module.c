@@ -450,6 +450,23 @@ static PyObject *py_open_channel(PyObject *self, PyObject *args) {
   Py_RETURN_NONE;
 }
 
+#ifndef PyBUF_READ /* part of the stable interface whose name older headers keep back */
+#define PyBUF_READ 0x100
+#endif
+
+/* The mapping lives as long as the process: a view of it needs no owner. */
+static PyObject *py_request_slots(PyObject *self, PyObject *args) {
+  (void)self;
+  (void)args;
+  if (!state.open) {
+    PyErr_SetString(PyExc_RuntimeError, "open_channel() comes first");
+    return NULL;
+  }
+  Py_ssize_t size = (Py_ssize_t)state.channel.host->slot_size * (Py_ssize_t)AIN_SLOTS;
+  return PyMemoryView_FromMemory((char *)(uintptr_t)ain_channel_request_slot(&state.channel, 0), size,
+                                 PyBUF_READ);
+}
+
 /* --- a worker born by fork --- */
 
 /* Moves the descriptors above AIN_FD_END first, so that no dup2() overwrites one that is still needed. */
@@ -568,6 +585,8 @@ static PyMethodDef methods[] = {
   { "receive", py_receive, METH_NOARGS,
     "receive() -> (type, id, value, text, fd), or None when the host is gone." },
   { "open_channel", py_open_channel, METH_NOARGS, "Maps the host's shared memory; OSError says why not." },
+  { "request_slots", py_request_slots, METH_NOARGS,
+    "request_slots() -> memoryview: the memory of all request slots in bytes, read only." },
   { "serve", py_serve, METH_O,
     "serve(handler): calls handler(array, options, output_length) for each job until the host says stop.\n"
     "array: [batch, rows, columns], a view of the request slot. options: JSON text or None.\n"

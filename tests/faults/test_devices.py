@@ -5,6 +5,7 @@ CUDA devices are a stand-in (tests/support/cuda_standin), since the machines tha
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,11 +18,17 @@ from values import check_alive, series
 
 
 @pytest.fixture
-def two_devices(start_node: Start, environment: tuple[str, Path]) -> Node:
+def pinning() -> str:
+    """What the stand-in does with memory that is registered; tests of that name another."""
+    return "missing"
+
+
+@pytest.fixture
+def two_devices(start_node: Start, environment: tuple[str, Path], pinning: str) -> Node:
     """A node whose torch says that there are two CUDA devices."""
     python, packages = environment
     folder = ROOT / "tests" / "support" / "cuda_standin"
-    (packages / "standin.pth").write_text(f"{folder}\nimport cuda_standin\n")
+    (packages / "standin.pth").write_text(f"{folder}\nimport cuda_standin; cuda_standin.PINNING = '{pinning}'\n")
     return start_node(python=python, AIN_WORKER_READ_PATHS=str(folder))
 
 
@@ -68,6 +75,34 @@ def test_devices_are_shown_and_used(two_devices: Node, latest: Caller, models: P
     place(latest, "unload", "first", "1")
     wait_until(lambda: len(two_devices.workers()) == 3, 20, "the process of that device has gone")
     assert loaded(latest) == {"0": {"first": 1}, "1": {"second": 1}, "cpu": {"first": 1}}
+
+
+@pytest.mark.parametrize(
+    ("pinning", "said", "calls"),
+    [
+        ("faster", "request slots are pinned: a copy of ", ("register",)),
+        ("slower", "request slots are left unpinned: a copy of ", ("register", "unregister")),
+        ("refused", "cudaHostRegister answered 801 (operation not supported)", ("register",)),
+        ("missing", "request slots are left unpinned: AttributeError: this torch has no cudart", ()),
+    ],
+)
+def test_slots_are_pinned_where_it_pays(
+    two_devices: Node, latest: Caller, models: Path, said: str, calls: tuple[str, ...]
+) -> None:
+    """Kept when copies are faster, else given back; a refusal is a line of the log. Answers are right in each case."""
+    latest.register("first", (models / "identity").as_uri())
+    place(latest, "load", "first", "cpu")
+    assert np.array_equal(latest.infer("first", series(0)), series(0))
+    assert "request slots" not in two_devices.log(), "a worker on the CPU has no business with pinned memory"
+    assert "stand-in: register" not in two_devices.log()
+    place(latest, "unload", "first", "cpu")
+    place(latest, "load", "first", "0")
+    wait_until(lambda: said in two_devices.log(), 20, "the log says what was found")
+    made = re.findall(r"stand-in: (register|unregister) \d+ bytes(.*)", two_devices.log())
+    assert tuple(call for call, _ in made) == calls
+    assert all(flags == " with flags 9" for call, flags in made if call == "register"), "read only, portable"
+    for index in range(8):
+        assert np.array_equal(latest.infer("first", series(index)), series(index))
 
 
 def test_other_names_are_refused(latest: Caller, models: Path) -> None:

@@ -11,10 +11,13 @@ import importlib.machinery
 import importlib.util
 import os
 import sys
+import time
 from types import ModuleType
 from typing import Any
 
 DEVICES = 2
+#: What cudaHostRegister() does here: "faster" or "slower" copies, "refused" (an error), "missing" (an old torch).
+PINNING = "missing"
 
 
 class _Device(type):
@@ -35,9 +38,44 @@ class _Placed:
     type = "cuda"
 
 
+class _Error(int):
+    """cudaError of torch: a number that is asked for as int(error)."""
+
+
+class _Cudart:
+    """torch.cuda.cudart(). Pageable memory is copied in 2 ms; an error is left for the next operation, as by CUDA."""
+
+    def __init__(self) -> None:
+        self.registered: dict[int, int] = {}
+        self.left_error = False
+
+    def cudaHostRegister(self, address: int, size: int, flags: int) -> _Error:  # noqa: N802 - CUDA's name
+        print(f"stand-in: register {size} bytes with flags {flags}", flush=True)
+        if PINNING == "refused":
+            self.left_error = True
+            return _Error(801)
+        self.registered[address] = size
+        return _Error(0)
+
+    def cudaHostUnregister(self, address: int) -> _Error:  # noqa: N802 - CUDA's name
+        print(f"stand-in: unregister {self.registered.pop(address)} bytes", flush=True)
+        return _Error(0)
+
+    def cudaGetErrorString(self, error: _Error) -> str:  # noqa: N802 - CUDA's name
+        return "operation not supported" if error == 801 else "no error"
+
+    def copy(self, address: int) -> None:
+        """One copy to the device, of memory at this address."""
+        if self.left_error:
+            self.left_error = False
+            raise RuntimeError("CUDA error: operation not supported")
+        pinned = any(start <= address < start + size for start, size in self.registered.items())
+        time.sleep({"faster": 0.0005, "slower": 0.004}.get(PINNING, 0.002) if pinned else 0.002)
+
+
 def _change(torch: ModuleType) -> None:
     real_to = torch.nn.Module.to
-    tensor_to = torch.Tensor.to
+    real_tensor_to = torch.Tensor.to
 
     def visible() -> bool:
         number = os.environ.get("CUDA_VISIBLE_DEVICES", "")
@@ -47,13 +85,27 @@ def _change(torch: ModuleType) -> None:
     def to(real: Any) -> Any:
         return lambda self, *args, **named: self if isinstance(args[0], _Placed) else real(self, *args, **named)
 
+    cudart = _Cudart()
+
+    def tensor_to(self: Any, *args: Any, **named: Any) -> Any:
+        if not isinstance(args[0], _Placed):
+            return real_tensor_to(self, *args, **named)
+        cudart.copy(self.data_ptr())
+        return self
+
+    def runtime() -> _Cudart:
+        if PINNING == "missing":
+            raise AttributeError("this torch has no cudart")
+        return cudart
+
     torch.version.cuda = "12.0"
+    torch.cuda.cudart = runtime
     torch.cuda._device_count_nvml = lambda: DEVICES
     torch.cuda.is_available = visible
     torch.cuda.manual_seed_all = lambda seed: None
     torch.nn.Module.to = to(real_to)
     torch.jit.ScriptModule.to = to(real_to)
-    torch.Tensor.to = to(tensor_to)
+    torch.Tensor.to = tensor_to
     _Device.real = torch.device
     torch.device = _Device("device", (), {})
 
