@@ -84,6 +84,34 @@ print(json.dumps(outcome))
 """
 
 
+# CUDA's driver names its threads through /proc, and opens devices that only workers with a GPU may open.
+CUDA_PROBE = (
+    PROBE[: PROBE.index("applied = ")]
+    + """
+cuda = sys.argv[5] == "cuda"
+outcome = {"applied": sandbox.enter(model, [], trusted=True, cuda=cuda)}
+def name():
+    go = threading.Event()
+    other = threading.Thread(target=go.wait); other.start()
+    try:
+        with open(f"/proc/self/task/{other.native_id}/comm", "w") as comm:
+            comm.write("named")
+        outcome["name of a thread"] = open(f"/proc/self/task/{other.native_id}/comm").read().strip()
+    except OSError as error:
+        outcome["name of a thread"] = type(error).__name__
+    finally:
+        go.set()
+        other.join()
+name()
+try:
+    open("/proc/self/oom_score_adj", "w").close()
+    outcome["elsewhere in proc"] = "allowed"
+except OSError as error:
+    outcome["elsewhere in proc"] = type(error).__name__
+print(json.dumps(outcome))
+"""
+)
+
 # A template forks two; the first aborts, the second tries what it may not do to the others.
 TEMPLATE_PROBE = (
     PROBE[: PROBE.index("applied = ")]
@@ -138,7 +166,7 @@ print(json.dumps(outcome))
 )
 
 
-def run_probe(probe: str, base: Path) -> dict[str, str]:
+def run_probe(probe: str, base: Path, *more: str) -> dict[str, str]:
     """What the program prints, run with a model's folder and a private one."""
     model, private = base / "model", base / "private"
     model.mkdir()
@@ -147,10 +175,21 @@ def run_probe(probe: str, base: Path) -> dict[str, str]:
     (base / "secret").write_text("not yours")
     python = os.environ.get("AIN_TEST_PYTHON", sys.executable)
     run = subprocess.run(
-        [python, "-c", probe, LIB / "_ainode.abi3.so", ROOT / "pyruntime", model, private],
+        [python, "-c", probe, LIB / "_ainode.abi3.so", ROOT / "pyruntime", model, private, *more],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
     return json.loads(run.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(("device", "named"), [("cuda", "named"), ("cpu", "PermissionError")])
+def test_threads_of_cuda_are_named(tmp_path: Path, device: str, named: str) -> None:
+    """A worker on a GPU may name its threads, and write nothing else of /proc; one on the CPU not even that."""
+    found = run_probe(CUDA_PROBE, tmp_path, device)
+    if "no Landlock" in found["applied"]:
+        assert found["name of a thread"] == "named", "what is not restricted works"
+    else:
+        assert found["name of a thread"] == named
+        assert found["elsewhere in proc"] == "PermissionError"
 
 
 def test_template_and_those_it_forks(tmp_path: Path) -> None:
