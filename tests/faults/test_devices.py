@@ -6,6 +6,8 @@ CUDA devices are a stand-in (tests/support/cuda_standin), since the machines tha
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -114,3 +116,17 @@ def test_other_names_are_refused(latest: Caller, models: Path) -> None:
             place(latest, "load", "first", name)
         assert "SHOW AI_DEVICES" in caught.value.message, (name, caught.value)
         assert loaded(latest) == before, name
+
+
+def test_check_of_a_machine_with_a_gpu(environment: tuple[str, Path], build_dir: Path) -> None:
+    """bench/cuda_check.py runs to its end with the stand-in, and says so where torch has no device."""
+    python, packages = environment
+    folder = ROOT / "tests" / "support" / "cuda_standin"
+    program = ROOT / "bench" / "cuda_check.py"
+    command = [sys.executable, program, "--python", python, "--build", build_dir, "--read-path", folder]
+    without = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert (without.returncode, without.stdout) == (2, "no CUDA device: nothing was checked\n"), without.stderr
+    (packages / "standin.pth").write_text(f"{folder}\nimport cuda_standin; cuda_standin.PINNING = 'faster'\n")
+    run = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "request slots are pinned" in run.stdout

@@ -100,6 +100,7 @@ def _change(torch: ModuleType) -> None:
 
     torch.version.cuda = "12.0"
     torch.cuda.cudart = runtime
+    torch.cuda.mem_get_info = lambda: (1 << 30, 2 << 30)
     torch.cuda._device_count_nvml = lambda: DEVICES
     torch.cuda.is_available = visible
     torch.cuda.manual_seed_all = lambda seed: None
