@@ -1,10 +1,12 @@
-/* One worker: its life, its channel, and the checks on everything it writes. */
+/* One worker: its life, its channel and jobs. Of what it writes nothing is believed: result_check.c, and
+ * here. */
 #include "runtime/internal.h"
 
 #include "base/error.h"
 #include "base/fd.h"
-#include "base/text.h"
+#include "runtime/load_text.h"
 #include "runtime/memory.h"
+#include "runtime/result_check.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -270,55 +272,13 @@ static void load_overdue(gpointer data) {
 
 /* --- control messages --- */
 
-static void append_read_paths(GString *text, const char *paths) {
-  g_auto(GStrv) parts = g_strsplit(paths != NULL ? paths : "", ":", -1);
-  gboolean first = TRUE;
-  g_string_append(text, ", \"read_paths\": [");
-  for (char **part = parts; *part != NULL; part++) {
-    if (**part != '\0') {
-      g_string_append(text, first ? "" : ", ");
-      ain_text_append_json(text, *part, strlen(*part));
-      first = FALSE;
-    }
-  }
-  g_string_append_c(text, ']');
-}
-
 /* Whether the operator, not the model's author, has let this model out. */
 static gboolean is_let_out(const AinWorker *worker) {
-  const char *listed = worker->runtime->config.sandbox_off;
-  g_auto(GStrv) names = g_strsplit(listed != NULL ? listed : "", ",", -1);
-  for (char **name = names; *name != NULL; name++) {
-    if (g_str_equal(g_strstrip(*name), worker->spec.name)) {
-      g_message("model %s runs without the sandbox (ain_worker_sandbox_off_models)", worker->spec.name);
-      return TRUE;
-    }
+  gboolean listed = ain_load_is_listed(worker->runtime->config.sandbox_off, worker->spec.name);
+  if (listed) {
+    g_message("model %s runs without the sandbox (ain_worker_sandbox_off_models)", worker->spec.name);
   }
-  return FALSE;
-}
-
-static char *load_text(const AinWorker *worker, gboolean shut_in) {
-  const AinWorkerSpec *spec = &worker->spec;
-  GString *text = g_string_new("{\"name\": ");
-  ain_text_append_json(text, spec->name, strlen(spec->name));
-  g_string_append(text, ", \"kind\": ");
-  ain_text_append_json(text, spec->kind, strlen(spec->kind));
-  g_string_append(text, ", \"directory\": ");
-  ain_text_append_json(text, spec->directory, strlen(spec->directory));
-  g_string_append_printf(
-      text,
-      ", \"dtype\": \"%s\", \"input_shape\": [%d, %d], \"output_shape\": [%d, %d], \"prove\": %s"
-      ", \"template\": %s, \"memory_bytes\": %" G_GINT64_FORMAT
-      ", \"threads\": %u, \"official_numbers\": %s, \"sandbox\": %s",
-      ain_dtype_name(spec->dtype), spec->input_shape[0], spec->input_shape[1], spec->output_shape[0],
-      spec->output_shape[1], spec->prove ? "true" : "false", spec->is_template != NULL ? "true" : "false",
-      spec->memory_bytes, spec->threads, spec->official_numbers ? "true" : "false",
-      shut_in ? "true" : "false");
-  g_string_append(text, ", \"device\": ");
-  ain_text_append_json(text, spec->device, strlen(spec->device));
-  append_read_paths(text, worker->runtime->config.read_paths);
-  g_string_append_c(text, '}');
-  return g_string_free(text, FALSE);
+  return listed;
 }
 
 static void greeted(AinWorker *worker, const AinMessage *message) {
@@ -331,7 +291,7 @@ static void greeted(AinWorker *worker, const AinMessage *message) {
   }
   g_autoptr(GError) error = NULL;
   gboolean shut_in = worker->runtime->config.sandbox && !is_let_out(worker);
-  g_autofree char *text = load_text(worker, shut_in);
+  g_autofree char *text = ain_load_text(&worker->spec, worker->runtime->config.read_paths, shut_in);
   worker->phase = PHASE_LOADING;
   if (shut_in) {
     ain_bounds_watch(worker->runtime->bounds, worker);
@@ -917,16 +877,6 @@ static const guint8 *result_bytes(AinWorker *worker, AinSlot *slot, const AinRes
   return worker->reply->start + AIN_PAGE + (gsize)slot->index * worker->reply_slot_size;
 }
 
-static gboolean shape_fits(const AinSlot *slot, const AinResult *result) {
-  if (result->dtype >= AIN_DTYPE_COUNT || result->batch != slot->job.batch) {
-    return FALSE;
-  }
-  /* 32 x 32 x 32 bit could overflow 64 bits: bound the cells of one sample first. */
-  guint64 cells = (guint64)result->rows * result->columns;
-  return cells <= G_MAXINT64 / ((guint64)result->batch * sizeof(double))
-         && result->size == cells * result->batch * ain_dtype_size((AinDType)result->dtype);
-}
-
 static void complete_error(AinWorker *worker, AinSlot *slot, const guint8 *bytes, gsize size) {
   gsize length = MIN(size, AIN_MESSAGE_TEXT_MAX);
   g_autofree char *copy = g_strndup((const char *)bytes, length); /* the worker may still change it */
@@ -941,13 +891,6 @@ static void retire(AinWorker *worker, AinSlot *slot) {
   if (slot->request != worker->request) {
     g_ptr_array_add(worker->retired, ain_memory_ref(slot->request));
   }
-}
-
-/* No longer than the job was here, whatever the worker says. */
-static gint64 span_ns(const AinWorker *worker, const AinResult *result) {
-  gint64 span;
-  gboolean wrong = __builtin_sub_overflow(result->ended_ns, result->begun_ns, &span);
-  return wrong ? 0 : CLAMP(span, 0, worker->last_us * 1000);
 }
 
 static gboolean take_result(AinWorker *worker, const AinResult *result) {
@@ -969,7 +912,7 @@ static gboolean take_result(AinWorker *worker, const AinResult *result) {
     complete_error(worker, slot, bytes, result->size);
     return TRUE;
   }
-  if (!shape_fits(slot, result)) {
+  if (!ain_result_fits(&slot->job, result)) {
     misbehaved(worker, "the shape of its result does not fit its size");
     return FALSE;
   }
@@ -981,7 +924,7 @@ static gboolean take_result(AinWorker *worker, const AinResult *result) {
     .data = bytes,
     .copied_bytes = MIN(result->copied_bytes, slot->job.size),
     .input_offset = result->input_offset,
-    .model_ns = span_ns(worker, result),
+    .model_ns = ain_result_span(result, worker->last_us * 1000), /* no longer than it was here */
   };
   complete(worker, slot, &answer, NULL);
   return TRUE;
