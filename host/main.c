@@ -31,7 +31,7 @@ static void tell_ready(const char *sentence, gpointer data) {
 static int run(AinAppOptions *options) {
   /* The helpers share one heap beside the loop's: a heap for each would keep what its busiest moment took, so
    * that memory went on growing for as long as each had not yet met its largest piece of work. */
-  (void)mallopt(M_ARENA_MAX, 2);
+  (void)mallopt(M_ARENA_MAX, 2); /* NOLINT(concurrency-mt-unsafe): there is one thread */
   g_autoptr(GError) error = NULL;
   g_autoptr(AinDaemon) daemon = NULL;
   if (options->daemon) {
