@@ -217,16 +217,30 @@ static void kill_pidfd(int pidfd) {
   syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 }
 
+/* It came without the descriptor by which it is ended and known: ours had run out. It ends with its control
+ * socket, for it has been told of no model yet. */
+static void child_unwatched(Child *child) {
+  AinWorker *worker = child->worker;
+  child->worker = NULL;
+  if (worker != NULL) {
+    g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_INTERNAL,
+                                          "cannot watch the process of a model: too many open files");
+    ain_worker_unborn(worker, error);
+  }
+}
+
 static void child_born(AinPrototype *prototype, const AinMessage *message, int pidfd) {
   ain_fd int owned = pidfd;
   Child *child = find_child(prototype, message->id, 0);
-  if (child == NULL || owned < 0) {
+  if (child == NULL) {
     return;
   }
   child->request = 0;
   child->pid = (pid_t)message->value;
   ain_orphans_note(prototype->runtime, child->pid, FALSE);
-  if (child->worker == NULL) {
+  if (owned < 0) {
+    child_unwatched(child);
+  } else if (child->worker == NULL) {
     kill_pidfd(owned); /* nobody waits for it any more; its end is reported all the same */
   } else {
     ain_worker_born(child->worker, child->pid, ain_fd_steal(&owned));

@@ -157,6 +157,7 @@ void ain_lane_load(AinLane *lane, const char *device, AinSchedulerDone done, gpo
   g_clear_error(&lane->load_error); /* LOAD heals a failed model */
   lane->load_again = 0;
   lane->failures = 0;
+  ain_loop_timer_stop(g_steal_pointer(&lane->retry)); /* and does not wait until the next try is due */
   if (find_pin(lane, device) == G_MAXUINT) {
     g_ptr_array_add(lane->pins, g_strdup(device));
   }
@@ -198,15 +199,27 @@ const AinModel *ain_lane_model(const AinLane *lane) {
   return lane->model;
 }
 
+/* Whoever waits for the model to be loaded there. */
+static void call_off_loading(AinLane *lane, const char *device) {
+  g_autoptr(GError) error =
+      g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED,
+                  "model [%s] was unloaded from device [%s] before it was loaded", lane->model->id, device);
+  tell_waiters(lane, device, FALSE, error);
+}
+
 void ain_lane_unload(AinLane *lane, const char *device, AinSchedulerDone done, gpointer data) {
   guint pin = find_pin(lane, device);
   if (pin != G_MAXUINT) {
     g_ptr_array_remove_index(lane->pins, pin);
+    call_off_loading(lane, device);
   }
   if (device_is_empty(lane, device)) {
-    g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_INVALID,
-                                          "model [%s] is not loaded on device [%s]: see SHOW LOADED MODELS",
-                                          lane->model->id, device);
+    g_autoptr(GError) error = NULL;
+    if (pin == G_MAXUINT) { /* else it was to be loaded, or again, after a while */
+      error = g_error_new(AIN_ERROR, AIN_ERROR_INVALID,
+                          "model [%s] is not loaded on device [%s]: see SHOW LOADED MODELS", lane->model->id,
+                          device);
+    }
     done(error, data);
     return;
   }
@@ -285,17 +298,30 @@ void ain_lane_runner_ready(AinLane *lane, AinRunner *runner) {
   ain_lane_dispatch(lane);
 }
 
-/* A worker that could not load: nobody else's load would go better right now. */
+static gboolean is_served(const AinLane *lane) {
+  for (guint i = 0; i < lane->runners->len; i++) {
+    const AinRunner *runner = g_ptr_array_index(lane->runners, i);
+    if (runner->ready && !runner->leaving) {
+      return TRUE;
+    }
+  }
+  return FALSE;
+}
+
+/* A worker that could not load: nobody else's load would go better right now. Requests are served by those
+ * that are there, if any. */
 static void load_failed(AinLane *lane, const char *device, const GError *error) {
   guint pin = find_pin(lane, device);
-  if (pin != G_MAXUINT) {
+  if (pin != G_MAXUINT && count_runners(lane, device, TRUE) == 0) {
     g_ptr_array_remove_index(lane->pins, pin);
   }
-  g_clear_error(&lane->load_error);
-  lane->load_error = g_error_copy(error);
-  lane->load_again = ain_loop_now() + LOAD_RETRY_US;
   tell_waiters(lane, device, FALSE, error);
-  fail_queue(lane, error);
+  if (!is_served(lane)) {
+    g_clear_error(&lane->load_error);
+    lane->load_error = g_error_copy(error);
+    lane->load_again = ain_loop_now() + LOAD_RETRY_US;
+    fail_queue(lane, error);
+  }
 }
 
 static void crashed(AinLane *lane, const GError *error) {
@@ -323,8 +349,12 @@ static void count_end(AinLane *lane, const char *device, gboolean was_ready, con
   gint64 wait = AIN_RUNTIME_RETRY_US;
   g_warning("model %s: %s", lane->model->id, error->message);
   if (!ain_lane_runtime_restarts(lane->context, error)) {
-    lane->failures++;
-    wait = backoff(lane);
+    if (was_ready || !is_served(lane)) {
+      lane->failures++;
+      wait = backoff(lane);
+    } else {
+      wait = LOAD_RETRY_US; /* one more could not be had: that does not make the model a failed one */
+    }
     if (!was_ready) {
       load_failed(lane, device, error);
     }
