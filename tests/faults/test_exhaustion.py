@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from caller import Caller, Refused, good
-from node import Make, Node, Start
+from generated import Service
+from node import Make, Node, Start, new_node
 from pipelines import DRIFT, drift, write_pipeline
 from processes import descriptors, wait_until
+from standins.confignode import Bindings
 from tsblock import decode, encode
 from values import check_alive
 
@@ -140,3 +143,29 @@ def test_no_descriptors_for_one_more_worker(start_node: Start, tmp_path: Path) -
                 take(caller)
         assert "oo many open files" in node.log()
         assert len(node.workers()) == 1
+
+
+def test_few_descriptors_and_many_connections(
+    build_dir: Path, model_python: str, bindings: Bindings, services: dict[str, Service], tmp_path: Path, models: Path
+) -> None:
+    """Peers that connect and are silent do not keep a model from being loaded."""
+    node = new_node(tmp_path, build_dir, model_python, bindings, services)
+    node.wrapper = ("bash", "-c", 'ulimit -n 200; exec "$@"', "bash")
+    silent: list[socket.socket] = []
+    try:
+        node.start()
+        node.allow("turned away", "is closed", "left out", "descriptors ran out", "silent longest")
+        with node.call() as caller:
+            caller.register("late", (models / "identity").as_uri())
+            for _ in range(300):
+                silent.append(socket.create_connection(("127.0.0.1", node.port)))
+                caller.heartbeat()
+            check_alive(caller, "late")
+        assert len(descriptors(node.pid)) < 190
+        node.stop()
+        assert not node.complaints()
+    finally:
+        for connection in silent:
+            connection.close()
+        node.kill()
+        node.config_node.stop()
