@@ -58,6 +58,8 @@ gboolean ain_template_message(AinTemplate *template, const AinMessage *message, 
 /* The prototype to fork the next worker from: a new one when the environment has changed. NULL in spawn mode.
  */
 AinPrototype *ain_runtime_prototype(AinRuntime *runtime);
+/* The prototype forks no more: the next workers come from a new one. */
+void ain_runtime_replace_prototype(AinRuntime *runtime, AinPrototype *prototype);
 /* Whether the kernel ended processes for lack of memory since a worker was last started, or this was asked.
  */
 gboolean ain_runtime_memory_ran_out(AinRuntime *runtime);

@@ -419,7 +419,7 @@ static void result_needs(AinWorker *worker, const AinMessage *message) {
 }
 
 static void handle_message(AinWorker *worker, const AinMessage *message, char *text, int fd) {
-  g_autofree char *valid = g_utf8_make_valid(text, -1);
+  g_autofree char *valid = g_utf8_make_valid(text, (gssize)message->text_size);
   ain_fd_close(&fd); /* a worker has nothing to pass */
   if (worker->spec.is_template != NULL && worker->phase == PHASE_READY
       && ain_template_message(worker->spec.is_template, message, valid)) {
@@ -627,6 +627,9 @@ void ain_worker_born(AinWorker *worker, pid_t pid, int pidfd) {
 
 void ain_worker_unborn(AinWorker *worker, const GError *reason) {
   g_autoptr(GError) error = NULL;
+  if (worker->phase == PHASE_ENDED) {
+    return;
+  }
   if (reason != NULL) {
     end_with(worker, g_error_copy(reason));
     return;
@@ -929,8 +932,8 @@ static gboolean shape_fits(const AinSlot *slot, const AinResult *result) {
 
 static void complete_error(AinWorker *worker, AinSlot *slot, const guint8 *bytes, gsize size) {
   gsize length = MIN(size, AIN_MESSAGE_TEXT_MAX);
-  g_autofree char *copy = g_strndup((const char *)bytes, length); /* the worker may still change it */
-  g_autofree char *text = g_utf8_make_valid(copy, -1);
+  g_autofree char *copy = g_memdup2(bytes, length); /* the worker may still change it */
+  g_autofree char *text = copy != NULL ? g_utf8_make_valid(copy, (gssize)length) : g_strdup("");
   g_autoptr(GError) error =
       g_error_new(AIN_ERROR, AIN_ERROR_MODEL_FAILED, "model [%s]: %s", worker->spec.name, text);
   complete(worker, slot, NULL, error);

@@ -265,6 +265,27 @@ def test_stops_itself(node: Node, late: Caller, caller: Caller, make: Make, host
     check_others(node, caller, sound, hostile)
 
 
+#: Ways to hide what went wrong -> what the reply says all the same.
+EXCUSES = {
+    "class Odd(Exception):\n    def __str__(self): raise SystemExit(1)\nraise Odd": "the model raised Odd$",
+    "class Odd(Exception):\n    def __str__(self): return 5\nraise Odd": "the model raised Odd$",
+    "sys.stderr.close()\nraise ValueError('the reason')": "the model raised ValueError: the reason$",
+    "sys.stderr = sys.stdout = 5\nraise ValueError('the reason')": "the model raised ValueError: the reason$",
+    "raise ValueError('the\\0 reason')": "the model raised ValueError: the\N{REPLACEMENT CHARACTER} reason$",
+    "raise ValueError('the reason\\n' * 10_000_000)": "the model raised ValueError: the reason",
+}
+
+
+@pytest.mark.parametrize("code", EXCUSES)
+def test_reason_reaches_the_caller(node: Node, late: Caller, hostile: str, code: str) -> None:
+    """Whatever the model does to the ways by which it is told; it lives on."""
+    node.allow(rf"model {hostile}: ")
+    ask(late, hostile, "kept['same'] = True")
+    with pytest.raises(Refused, match=EXCUSES[code]):
+        ask(late, hostile, code)
+    assert np.allclose(ask(late, hostile, "assert kept['same']"), ANSWER)
+
+
 STUBBORN = {
     "ignores signals": "for n in range(1, 65):\n    with contextlib.suppress(OSError, ValueError):\n"
     "        signal.signal(n, signal.SIG_IGN)",
