@@ -15,6 +15,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* What was forked greets in milliseconds. */
+#define GREETING_US (G_GINT64_CONSTANT(5) * G_USEC_PER_SEC)
 #define LOAD_TIMEOUT_US (G_GINT64_CONSTANT(300) * G_USEC_PER_SEC)
 #define SLOT_MIN_BYTES (G_GUINT64_CONSTANT(64) * 1024)
 #define SLOT_MAX_BYTES (G_GUINT64_CONSTANT(64) * 1024 * 1024)
@@ -73,7 +75,8 @@ struct AinWorker {
   AinLoopFd *bell_watch;
   AinLoopFd *pid_watch;
   AinLoopFd *control_watch;
-  AinLoopTimer *timer; /* load deadline, then the deferred end */
+  AinLoopTimer *timer;    /* load deadline, then the deferred end */
+  AinLoopTimer *greeting; /* forked, and has not greeted yet */
   AinProcessOutput *output;
   GError *end;
   int end_signal;
@@ -171,6 +174,7 @@ static void end_with(AinWorker *worker, GError *error) {
   kill_process(worker);
   ain_loop_unwatch(g_steal_pointer(&worker->control_watch));
   ain_loop_unwatch(g_steal_pointer(&worker->bell_watch));
+  ain_loop_timer_stop(g_steal_pointer(&worker->greeting));
   ain_loop_timer_stop(g_steal_pointer(&worker->timer));
   worker->timer = ain_loop_timer(worker->runtime->loop, ain_loop_now(), finish_due, worker);
 }
@@ -322,6 +326,7 @@ static char *load_text(const AinWorker *worker, gboolean shut_in) {
 }
 
 static void greeted(AinWorker *worker, const AinMessage *message) {
+  ain_loop_timer_stop(g_steal_pointer(&worker->greeting));
   if (message->value != AIN_ABI_VERSION) {
     end_with(worker, g_error_new(AIN_ERROR, AIN_ERROR_INTERNAL,
                                  "ainode-runtime speaks channel version %" G_GUINT64_FORMAT
@@ -617,11 +622,33 @@ gboolean ain_worker_pass_fork(AinWorker *process, guint64 request, const AinProc
                           error);
 }
 
+static void free_memory(gpointer memory) {
+  ain_memory_unref(memory);
+}
+
+/* A lock may have been held when it was forked, or somebody has stopped it. */
+static void greeting_overdue(gpointer data) {
+  AinWorker *worker = data;
+  worker->greeting = NULL;
+  g_message("model %s: the process forked for it (pid %d) does not answer; another one is started instead",
+            worker->spec.name, (int)worker->pid);
+  ain_runtime_forget(worker->runtime, worker);
+  if (worker->spec.template != NULL) {
+    ain_template_forget(worker->spec.template, worker);
+  }
+  kill_process(worker);
+  worker->retired = g_ptr_array_new_with_free_func(free_memory);
+  ain_worker_unborn(worker, NULL);
+}
+
 void ain_worker_born(AinWorker *worker, pid_t pid, int pidfd) {
   worker->pid = pid;
   worker->pidfd = pidfd;
   if (worker->phase == PHASE_ENDED) {
     kill_process(worker);
+  } else if (worker->phase == PHASE_STARTING) { /* its greeting may have overtaken the news of its birth */
+    worker->greeting =
+        ain_loop_timer(worker->runtime->loop, ain_loop_now() + GREETING_US, greeting_overdue, worker);
   }
 }
 
@@ -641,10 +668,6 @@ void ain_worker_unborn(AinWorker *worker, const GError *reason) {
   if (!(templated ? fork_from_prototype(worker, &error) : spawn(worker, &error))) {
     end_with(worker, g_steal_pointer(&error));
   }
-}
-
-static void free_memory(gpointer memory) {
-  ain_memory_unref(memory);
 }
 
 static void start_process(AinWorker *worker) {
@@ -707,6 +730,7 @@ void ain_worker_free(AinWorker *worker) {
   }
   worker->phase = PHASE_ENDED;
   ain_loop_timer_stop(worker->timer);
+  ain_loop_timer_stop(worker->greeting);
   ain_budget_forget(worker->ticket);
   kill_process(worker);
   ain_bounds_forget(worker->runtime->bounds, worker);

@@ -14,7 +14,8 @@
 /* Where a model runs that nobody loaded explicitly. */
 #define DEFAULT_DEVICE "cpu"
 
-/* Results kept for callers that may come back; more are forgotten. */
+/* Results kept for callers that may come back, each with its request; more, or more than
+ * ain_queue_max_bytes of them, are forgotten. */
 #define FINISHED_MAX 64
 
 /* Somebody who waits for LOAD or UNLOAD. */
@@ -601,10 +602,25 @@ static gboolean is_old(const AinTask *task, gint64 now) {
   return now - ain_call_arrival(task->call) >= RESENT_AFTER_US && ain_call_family(task->call) >= AIN_FAMILY_F;
 }
 
+/* Of the result and of the request that it is kept with. */
+static guint64 finished_bytes(const AinJobResult *result, const AinCall *call) {
+  return (guint64)result->rows * result->columns * ain_dtype_size(result->dtype)
+         + ain_call_request(call)->dataset.size;
+}
+
+static gboolean has_room_to_keep(const AinLane *lane, const AinJobResult *result, const AinCall *call) {
+  guint64 bytes = finished_bytes(result, call);
+  for (guint i = 0; i < lane->finished->len; i++) {
+    const Finished *finished = g_ptr_array_index(lane->finished, i);
+    bytes += finished_bytes(&finished->result, finished->call);
+  }
+  return lane->finished->len < FINISHED_MAX && bytes <= lane->context->config.queue_max_bytes;
+}
+
 void ain_lane_keep_result(AinLane *lane, AinTask *task, const AinJobResult *result, const guint8 *data) {
   gint64 now = ain_loop_now();
   gboolean wanted = task->n_samples == 1 && (task->abandoned || is_old(task, now));
-  if (!wanted || lane->finished->len >= FINISHED_MAX) {
+  if (!wanted || !has_room_to_keep(lane, result, task->call)) {
     return;
   }
   Finished *finished = g_new0(Finished, 1);
