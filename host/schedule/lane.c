@@ -614,7 +614,8 @@ static gboolean has_room_to_keep(const AinLane *lane, const AinJobResult *result
     const Finished *finished = g_ptr_array_index(lane->finished, i);
     bytes += finished_bytes(&finished->result, finished->call);
   }
-  return lane->finished->len < FINISHED_MAX && bytes <= lane->context->config.queue_max_bytes;
+  return lane->finished->len == 0
+         || (lane->finished->len < FINISHED_MAX && bytes <= lane->context->config.queue_max_bytes);
 }
 
 void ain_lane_keep_result(AinLane *lane, AinTask *task, const AinJobResult *result, const guint8 *data) {
