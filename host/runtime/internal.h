@@ -86,6 +86,7 @@ void ain_bounds_forget(AinBounds *bounds, AinWorker *worker);
 
 /* --- worker.c --- */
 void ain_worker_exceeded(AinWorker *worker, const char *what); /* it is ended for that */
+gboolean ain_worker_had_large(const AinWorker *worker); /* memory of its own for a request or a result */
 gboolean ain_worker_pass_fork(AinWorker *process, guint64 request, const AinProcessFds *fds, GError **error);
 void ain_worker_born(AinWorker *worker, pid_t pid, int pidfd);   /* takes pidfd */
 void ain_worker_unborn(AinWorker *worker, const GError *reason); /* NULL reason: declined, spawn instead */

@@ -81,6 +81,7 @@ struct AinWorker {
   GError *end;
   int end_signal;
   gboolean kept_input;
+  gboolean had_large;
   gboolean dead; /* the process has ended; its last results are being taken */
 };
 
@@ -383,6 +384,7 @@ static void make_result_memory(AinWorker *worker, guint64 size) {
   g_autoptr(GError) error = NULL;
   worker->asking->reply =
       ain_memory_new(worker->runtime->budget, AIN_BUDGET_RESULT, "ainode-large-result", size, 0, &error);
+  worker->had_large = TRUE;
   answer_need(worker, error != NULL ? error->message : "");
 }
 
@@ -782,6 +784,10 @@ gsize ain_worker_shared_bytes(const AinWorker *worker) {
   return worker->request != NULL ? worker->request->size + worker->reply->size : 0;
 }
 
+gboolean ain_worker_had_large(const AinWorker *worker) {
+  return worker->had_large;
+}
+
 gboolean ain_worker_kept_input(const AinWorker *worker) {
   return worker->kept_input;
 }
@@ -826,6 +832,7 @@ static gboolean place_job(AinWorker *worker, AinSlot *slot, gsize needed, GError
   }
   slot->data = slot->request->start;
   slot->job.region = AIN_REGION_PASSED;
+  worker->had_large = TRUE;
   return TRUE;
 }
 
