@@ -52,6 +52,16 @@ typedef struct {
   Task **last;
 } TaskQueue;
 
+/* Idle helpers form a stack: the one that worked last, whose stack and heap are warm, works next. So few of
+ * many helpers ever touch memory where little is to be done. */
+typedef struct Helper {
+  AinLoop *loop;
+  pthread_t thread;
+  pthread_cond_t wake;
+  gboolean waiting;     /* under the loop's lock: it is in the stack */
+  struct Helper *below; /* under the loop's lock */
+} Helper;
+
 typedef struct {
   const AinLoopPoller *poller;
   gpointer data;
@@ -63,16 +73,16 @@ struct AinLoop {
   AinLoopFd *wake_watch;
   atomic_bool quit;
   pthread_mutex_t lock;
-  pthread_cond_t work_ready;
   TaskQueue posted; /* under lock */
   TaskQueue work;   /* under lock */
+  Helper *idle;     /* under lock: top of the stack */
   gboolean closing; /* under lock */
   GSequence *timers;
   GPtrArray *dead_watches;
   GArray *pollers;
   gint64 no_yield_until;
   guint n_helpers;
-  pthread_t *helpers;
+  Helper *helpers;
 };
 
 gint64 ain_loop_now(void) {
@@ -127,6 +137,16 @@ void ain_loop_post(AinLoop *loop, AinLoopFunc func, gpointer data) {
   post_task(loop, task);
 }
 
+/* Under lock. */
+static void wake_helper(AinLoop *loop) {
+  Helper *helper = loop->idle;
+  if (helper != NULL) {
+    loop->idle = helper->below;
+    helper->waiting = FALSE;
+    pthread_cond_signal(&helper->wake);
+  }
+}
+
 void ain_loop_offload(AinLoop *loop, AinLoopFunc work, AinLoopFunc done, gpointer data) {
   Task *task = g_new0(Task, 1);
   task->work = work;
@@ -134,17 +154,29 @@ void ain_loop_offload(AinLoop *loop, AinLoopFunc work, AinLoopFunc done, gpointe
   task->data = data;
   pthread_mutex_lock(&loop->lock);
   queue_push(&loop->work, task);
-  pthread_cond_signal(&loop->work_ready);
+  wake_helper(loop);
   pthread_mutex_unlock(&loop->lock);
 }
 
+/* Under lock. */
+static void await_work(Helper *helper) {
+  AinLoop *loop = helper->loop;
+  while (loop->work.first == NULL && !loop->closing) {
+    helper->waiting = TRUE;
+    helper->below = loop->idle;
+    loop->idle = helper;
+    while (helper->waiting) {
+      pthread_cond_wait(&helper->wake, &loop->lock);
+    }
+  }
+}
+
 static void *helper_main(void *data) {
-  AinLoop *loop = data;
+  Helper *helper = data;
+  AinLoop *loop = helper->loop;
   for (;;) {
     pthread_mutex_lock(&loop->lock);
-    while (loop->work.first == NULL && !loop->closing) {
-      pthread_cond_wait(&loop->work_ready, &loop->lock);
-    }
+    await_work(helper);
     Task *task = loop->closing ? NULL : queue_pop(&loop->work);
     pthread_mutex_unlock(&loop->lock);
     if (task == NULL) {
@@ -168,13 +200,12 @@ AinLoop *ain_loop_new(guint n_helpers, GError **error) {
   loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
   loop->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   pthread_mutex_init(&loop->lock, NULL);
-  pthread_cond_init(&loop->work_ready, NULL);
   queue_init(&loop->posted);
   queue_init(&loop->work);
   loop->timers = g_sequence_new(NULL);
   loop->dead_watches = g_ptr_array_new_with_free_func(g_free);
   loop->pollers = g_array_new(FALSE, FALSE, sizeof(PollerEntry));
-  loop->helpers = g_new0(pthread_t, MAX(n_helpers, 1));
+  loop->helpers = g_new0(Helper, MAX(n_helpers, 1));
   if (loop->epoll_fd < 0 || loop->wake_fd < 0) {
     ain_error_set_errno(error, AIN_ERROR_INTERNAL, errno, "cannot create the event loop");
     ain_loop_free(loop);
@@ -182,8 +213,12 @@ AinLoop *ain_loop_new(guint n_helpers, GError **error) {
   }
   loop->wake_watch = ain_loop_watch(loop, loop->wake_fd, EPOLLIN, wake_event, loop);
   for (guint i = 0; i < MAX(n_helpers, 1); i++) {
-    int failed = pthread_create(&loop->helpers[i], NULL, helper_main, loop);
+    Helper *helper = &loop->helpers[i];
+    helper->loop = loop;
+    pthread_cond_init(&helper->wake, NULL);
+    int failed = pthread_create(&helper->thread, NULL, helper_main, helper);
     if (failed != 0) {
+      pthread_cond_destroy(&helper->wake);
       ain_error_set_errno(error, AIN_ERROR_INTERNAL, failed, "cannot start a helper thread");
       ain_loop_free(loop);
       return NULL;
@@ -214,10 +249,13 @@ void ain_loop_free(AinLoop *loop) {
   }
   pthread_mutex_lock(&loop->lock);
   loop->closing = TRUE;
-  pthread_cond_broadcast(&loop->work_ready);
+  while (loop->idle != NULL) {
+    wake_helper(loop);
+  }
   pthread_mutex_unlock(&loop->lock);
   for (guint i = 0; i < loop->n_helpers; i++) {
-    pthread_join(loop->helpers[i], NULL);
+    pthread_join(loop->helpers[i].thread, NULL);
+    pthread_cond_destroy(&loop->helpers[i].wake);
   }
   for (Task *task = queue_pop(&loop->work); task != NULL; task = queue_pop(&loop->work)) {
     queue_push(&loop->posted, task);
@@ -236,7 +274,6 @@ void ain_loop_free(AinLoop *loop) {
   ain_fd_close(&loop->epoll_fd);
   ain_fd_close(&loop->wake_fd);
   pthread_mutex_destroy(&loop->lock);
-  pthread_cond_destroy(&loop->work_ready);
   g_free(loop);
 }
 

@@ -37,7 +37,8 @@ void ain_loop_timer_stop(AinLoopTimer *timer);
 /* Runs func on the loop thread, in the order posted. Any thread. */
 void ain_loop_post(AinLoop *loop, AinLoopFunc func, gpointer data);
 
-/* Runs work on a helper thread, then done on the loop thread. Both get data. Any thread. */
+/* Runs work on a helper thread, then done on the loop thread. Both get data. Any thread. The helper that
+ * became idle last is taken, so that one serves where little is to be done. */
 void ain_loop_offload(AinLoop *loop, AinLoopFunc work, AinLoopFunc done, gpointer data);
 
 /* A poller is asked between waits, so that an answer in shared memory is seen without a system call.
