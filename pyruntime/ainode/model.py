@@ -109,7 +109,7 @@ def _message(error: BaseException) -> str:
 
 
 def describe(error: BaseException) -> str:
-    """One sentence for the user: type and message, without a traceback. Never raises, whatever the error's class does."""
+    """One sentence for the user: type and message, without a traceback. Never raises, whatever the error does."""
     if isinstance(error, ModelError):
         return str(error)
     text = ""
