@@ -124,6 +124,12 @@ def describe(error: BaseException) -> str:
 def print_traceback(error: BaseException) -> None:
     """The whole story for the log: the host reads our stderr line by line. Never raises: the model may have closed or
     replaced stderr."""
+    size = 0
     with contextlib.suppress(BaseException):
-        story = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        size = len(str(error))
+    with contextlib.suppress(BaseException):
+        if size > _STORY_MAX:  # formatting that alone may take longer than the run may
+            story = "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__ + "\n"
+        else:
+            story = "".join(traceback.format_exception(type(error), error, error.__traceback__))
         print(story[:_STORY_MAX], file=sys.stderr, end="")
