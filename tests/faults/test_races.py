@@ -64,7 +64,7 @@ def test_results_that_are_kept_have_a_bound_in_bytes(start_node: Start, tmp_path
     for index in range(2):
         with node.call("H") as caller:
             send(caller, 2.0 + index)
-            wait_until(lambda count=before + index + 1: runs() == count, 20, "it runs")  # type: ignore[misc]
+            wait_until(lambda count=before + index + 1: runs() == count, 20, "it runs")
     time.sleep(0.8)
     for index in range(2):
         with node.call("H") as caller:
