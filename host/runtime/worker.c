@@ -17,6 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* What was forked greets in milliseconds. */
+#define GREETING_US (G_GINT64_CONSTANT(5) * G_USEC_PER_SEC)
 #define LOAD_TIMEOUT_US (G_GINT64_CONSTANT(300) * G_USEC_PER_SEC)
 #define SLOT_MIN_BYTES (G_GUINT64_CONSTANT(64) * 1024)
 #define SLOT_MAX_BYTES (G_GUINT64_CONSTANT(64) * 1024 * 1024)
@@ -75,11 +77,13 @@ struct AinWorker {
   AinLoopFd *bell_watch;
   AinLoopFd *pid_watch;
   AinLoopFd *control_watch;
-  AinLoopTimer *timer; /* load deadline, then the deferred end */
+  AinLoopTimer *timer;    /* load deadline, then the deferred end */
+  AinLoopTimer *greeting; /* forked, and has not greeted yet */
   AinProcessOutput *output;
   GError *end;
   int end_signal;
   gboolean kept_input;
+  gboolean had_large;
   gboolean dead; /* the process has ended; its last results are being taken */
 };
 
@@ -173,6 +177,7 @@ static void end_with(AinWorker *worker, GError *error) {
   kill_process(worker);
   ain_loop_unwatch(g_steal_pointer(&worker->control_watch));
   ain_loop_unwatch(g_steal_pointer(&worker->bell_watch));
+  ain_loop_timer_stop(g_steal_pointer(&worker->greeting));
   ain_loop_timer_stop(g_steal_pointer(&worker->timer));
   worker->timer = ain_loop_timer(worker->runtime->loop, ain_loop_now(), finish_due, worker);
 }
@@ -282,6 +287,7 @@ static gboolean is_let_out(const AinWorker *worker) {
 }
 
 static void greeted(AinWorker *worker, const AinMessage *message) {
+  ain_loop_timer_stop(g_steal_pointer(&worker->greeting));
   if (message->value != AIN_ABI_VERSION) {
     end_with(worker, g_error_new(AIN_ERROR, AIN_ERROR_INTERNAL,
                                  "ainode-runtime speaks channel version %" G_GUINT64_FORMAT
@@ -338,6 +344,7 @@ static void make_result_memory(AinWorker *worker, guint64 size) {
   g_autoptr(GError) error = NULL;
   worker->asking->reply =
       ain_memory_new(worker->runtime->budget, AIN_BUDGET_RESULT, "ainode-large-result", size, 0, &error);
+  worker->had_large = TRUE;
   answer_need(worker, error != NULL ? error->message : "");
 }
 
@@ -379,7 +386,7 @@ static void result_needs(AinWorker *worker, const AinMessage *message) {
 }
 
 static void handle_message(AinWorker *worker, const AinMessage *message, char *text, int fd) {
-  g_autofree char *valid = g_utf8_make_valid(text, -1);
+  g_autofree char *valid = g_utf8_make_valid(text, (gssize)message->text_size);
   ain_fd_close(&fd); /* a worker has nothing to pass */
   if (worker->spec.is_template != NULL && worker->phase == PHASE_READY
       && ain_template_message(worker->spec.is_template, message, valid)) {
@@ -577,16 +584,41 @@ gboolean ain_worker_pass_fork(AinWorker *process, guint64 request, const AinProc
                           error);
 }
 
+static void free_memory(gpointer memory) {
+  ain_memory_unref(memory);
+}
+
+/* A lock may have been held when it was forked, or somebody has stopped it. */
+static void greeting_overdue(gpointer data) {
+  AinWorker *worker = data;
+  worker->greeting = NULL;
+  g_message("model %s: the process forked for it (pid %d) does not answer; another one is started instead",
+            worker->spec.name, (int)worker->pid);
+  ain_runtime_forget(worker->runtime, worker);
+  if (worker->spec.template != NULL) {
+    ain_template_forget(worker->spec.template, worker);
+  }
+  kill_process(worker);
+  worker->retired = g_ptr_array_new_with_free_func(free_memory);
+  ain_worker_unborn(worker, NULL);
+}
+
 void ain_worker_born(AinWorker *worker, pid_t pid, int pidfd) {
   worker->pid = pid;
   worker->pidfd = pidfd;
   if (worker->phase == PHASE_ENDED) {
     kill_process(worker);
+  } else if (worker->phase == PHASE_STARTING) { /* its greeting may have overtaken the news of its birth */
+    worker->greeting =
+        ain_loop_timer(worker->runtime->loop, ain_loop_now() + GREETING_US, greeting_overdue, worker);
   }
 }
 
 void ain_worker_unborn(AinWorker *worker, const GError *reason) {
   g_autoptr(GError) error = NULL;
+  if (worker->phase == PHASE_ENDED) {
+    return;
+  }
   if (reason != NULL) {
     end_with(worker, g_error_copy(reason));
     return;
@@ -598,10 +630,6 @@ void ain_worker_unborn(AinWorker *worker, const GError *reason) {
   if (!(templated ? fork_from_prototype(worker, &error) : spawn(worker, &error))) {
     end_with(worker, g_steal_pointer(&error));
   }
-}
-
-static void free_memory(gpointer memory) {
-  ain_memory_unref(memory);
 }
 
 static void start_process(AinWorker *worker) {
@@ -664,6 +692,7 @@ void ain_worker_free(AinWorker *worker) {
   }
   worker->phase = PHASE_ENDED;
   ain_loop_timer_stop(worker->timer);
+  ain_loop_timer_stop(worker->greeting);
   ain_budget_forget(worker->ticket);
   kill_process(worker);
   ain_bounds_forget(worker->runtime->bounds, worker);
@@ -715,6 +744,10 @@ gsize ain_worker_shared_bytes(const AinWorker *worker) {
   return worker->request != NULL ? worker->request->size + worker->reply->size : 0;
 }
 
+gboolean ain_worker_had_large(const AinWorker *worker) {
+  return worker->had_large;
+}
+
 gboolean ain_worker_kept_input(const AinWorker *worker) {
   return worker->kept_input;
 }
@@ -759,6 +792,7 @@ static gboolean place_job(AinWorker *worker, AinSlot *slot, gsize needed, GError
   }
   slot->data = slot->request->start;
   slot->job.region = AIN_REGION_PASSED;
+  worker->had_large = TRUE;
   return TRUE;
 }
 
@@ -879,8 +913,8 @@ static const guint8 *result_bytes(AinWorker *worker, AinSlot *slot, const AinRes
 
 static void complete_error(AinWorker *worker, AinSlot *slot, const guint8 *bytes, gsize size) {
   gsize length = MIN(size, AIN_MESSAGE_TEXT_MAX);
-  g_autofree char *copy = g_strndup((const char *)bytes, length); /* the worker may still change it */
-  g_autofree char *text = g_utf8_make_valid(copy, -1);
+  g_autofree char *copy = g_memdup2(bytes, length); /* the worker may still change it */
+  g_autofree char *text = copy != NULL ? g_utf8_make_valid(copy, (gssize)length) : g_strdup("");
   g_autoptr(GError) error =
       g_error_new(AIN_ERROR, AIN_ERROR_MODEL_FAILED, "model [%s]: %s", worker->spec.name, text);
   complete(worker, slot, NULL, error);
