@@ -19,7 +19,7 @@ static const char description[] =
     "  config            print every configuration key, its value and where it comes from\n"
     "  query [SQL]       ask the DataNode that this node reads from, or check that it accepts the login\n"
     "  doctor            say what is wrong with this installation, machine or cluster, and what mends it\n"
-    "  env ACTION        check, show, create, install, remove the Python environment\n"
+    "  env ACTION        check, show, create, update, install, remove the Python environment\n"
     "Each has its own --help.\n\n"
     "Exit codes: 0 ok, 1 failure, 2 usage, 3 configuration, 4 environment, 5 already running, 6 rejected by\n"
     "the cluster, 7 (doctor) warnings.\n";
@@ -31,7 +31,7 @@ static void tell_ready(const char *sentence, gpointer data) {
 static int run(AinAppOptions *options) {
   /* The helpers share one heap beside the loop's: a heap for each would keep what its busiest moment took, so
    * that memory went on growing for as long as each had not yet met its largest piece of work. */
-  (void)mallopt(M_ARENA_MAX, 2);
+  (void)mallopt(M_ARENA_MAX, 2); /* NOLINT(concurrency-mt-unsafe): there is one thread */
   g_autoptr(GError) error = NULL;
   g_autoptr(AinDaemon) daemon = NULL;
   if (options->daemon) {
@@ -88,15 +88,25 @@ static int environment(AinAppOptions *options, int argc, char **argv) {
 static const struct {
   const char *name;
   int (*run)(AinAppOptions *options, int argc, char **argv);
+  gboolean logs; /* it says itself where warnings go */
 } commands[] = {
-  { "start", start },
-  { "stop", ain_app_stop_command },
-  { "remove", ain_app_remove_command },
-  { "config", ain_app_config_command },
-  { "query", ain_app_query_command },
-  { "doctor", ain_app_doctor_command },
-  { "env", environment },
+  { "start", start, TRUE },
+  { "stop", ain_app_stop_command, FALSE },
+  { "remove", ain_app_remove_command, FALSE },
+  { "config", ain_app_config_command, FALSE },
+  { "query", ain_app_query_command, FALSE },
+  { "doctor", ain_app_doctor_command, TRUE },
+  { "env", environment, FALSE },
 };
+
+/* What a command warns of while it works stands beside what it says, without GLib's frame. */
+static void tell_plainly(const char *domain, GLogLevelFlags level, const char *message, gpointer data) {
+  (void)domain;
+  (void)data;
+  if ((level & (G_LOG_LEVEL_INFO | G_LOG_LEVEL_DEBUG)) == 0) {
+    g_printerr("%s\n", message);
+  }
+}
 
 static int dispatch(AinAppOptions *options, int argc, char **argv) {
   /* With every command, before anything else: scripts pass it on to theirs. */
@@ -111,6 +121,9 @@ static int dispatch(AinAppOptions *options, int argc, char **argv) {
     if (strcmp(argv[1], commands[i].name) == 0) {
       g_autofree char *name = g_strconcat("ainode ", commands[i].name, NULL);
       g_set_prgname(name);
+      if (!commands[i].logs) {
+        g_log_set_default_handler(tell_plainly, NULL);
+      }
       return commands[i].run(options, argc - 1, argv + 1);
     }
   }

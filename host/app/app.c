@@ -235,8 +235,7 @@ static gboolean catch_signals(App *app, GError **error) {
   return TRUE;
 }
 
-/* A connection is a descriptor, and shells give 1,024: what the administrator allows is taken. Where even
- * that is less, the server makes room as connections come. */
+/* A connection is a descriptor, and shells give 1,024: what the administrator allows is taken. */
 static void raise_descriptor_limit(void) {
   struct rlimit limit;
   if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
@@ -247,6 +246,17 @@ static void raise_descriptor_limit(void) {
     limit.rlim_cur = wanted;
     (void)setrlimit(RLIMIT_NOFILE, &limit);
   }
+}
+
+/* Where even that is little, half of it is for models: peers that only connect must not keep them from
+ * starting. The server makes room for new connections at the cost of silent ones. */
+static guint most_connections(void) {
+  struct rlimit limit;
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0) {
+    return MAX_CONNECTIONS;
+  }
+  rlim_t room = limit.rlim_cur - MIN(limit.rlim_cur / 2, SPARE_DESCRIPTORS);
+  return (guint)MIN(room, MAX_CONNECTIONS);
 }
 
 static gboolean find_interpreter(App *app, GError **error) {
@@ -306,7 +316,7 @@ static gboolean listen_for_calls(App *app, GError **error) {
     .max_frame = (gsize)app->config->max_frame_bytes,
     .frame_timeout_us = FRAME_TIMEOUT_US,
     .idle_timeout_us = IDLE_TIMEOUT_US,
-    .max_connections = MAX_CONNECTIONS,
+    .max_connections = most_connections(),
     .max_in_flight = MAX_IN_FLIGHT,
     .tls = app->tls,
     .max_handshakes = MAX_HANDSHAKES,

@@ -59,7 +59,7 @@ void ain_refusal_of_registration(const AinReply *reply, const AinConfig *config,
         "an AINode with the address %s is registered already (SHOW AINODES): if it was this installation, "
         "restore "
         "its %s, or remove it (REMOVE AINODE, or remove-ainode.sh -t %s) and start again; otherwise set "
-        "ain_rpc_address and ain_rpc_port to an address of this node's own",
+        "ain_inference_rpc_address and ain_inference_rpc_port to an address of this node's own",
         own, path, own);
   }
   reject(reply, "to register this node", advice, error);

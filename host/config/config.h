@@ -73,7 +73,7 @@ typedef struct {
 /* home: absolute, or NULL for IOTDB_AINODE_HOME or else the folder above the executable's. file: NULL for
  * <home>/conf/iotdb-ainode.properties (absent: a warning and the defaults). overrides: "key=value" texts of
  * the command line, NULL-terminated, or NULL. Errors: INVALID; the message names file, line, key, value and
- * what is allowed. Warnings (unknown key and the nearest known one) go to the log. */
+ * what is allowed. Warnings (unknown key and the one that it resembles) go to the log. */
 AinConfig *ain_config_load(const char *home, const char *file, const char *const *overrides, GError **error);
 void ain_config_free(AinConfig *config);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AinConfig, ain_config_free)

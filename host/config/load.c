@@ -113,14 +113,21 @@ static gboolean layer_add(Layer *layer, const AinKey *key, const char *spelled, 
   return TRUE;
 }
 
+/* What may have been meant; or where to look, when no known key resembles it. Owned. */
+static char *advice(const char *name) {
+  guint distance = 0;
+  const char *nearest = ain_key_nearest(name, &distance);
+  return 2 * (gsize)distance <= strlen(name) ? g_strdup_printf("the nearest known key is %s", nearest)
+                                             : g_strdup("lib/ainode config prints those that are known");
+}
+
 static void warn_unknown(Layer *layer, const char *name, const char *source) {
   if (++layer->unknown > UNKNOWN_NAMED) {
     return;
   }
-  guint distance = 0;
   g_autofree char *shown = ain_properties_quote(name);
-  g_warning("%s: the key %s is unknown and ignored; the nearest known key is %s", source, shown,
-            ain_key_nearest(name, &distance));
+  g_autofree char *look = advice(name);
+  g_warning("%s: the key %s is unknown and ignored; %s", source, shown, look);
 }
 
 static gboolean read_file_layer(const AinConfigInput *input, Layer *layer, GError **error) {
@@ -195,10 +202,8 @@ static gboolean read_override(const char *override, Layer *layer, GError **error
   }
   const AinKey *key = ain_key_find(name);
   if (key == NULL) {
-    guint distance = 0;
-    g_set_error(error, AIN_ERROR, AIN_ERROR_INVALID,
-                "command line: the key %s is unknown; the nearest known key is %s", shown,
-                ain_key_nearest(name, &distance));
+    g_autofree char *look = advice(name);
+    g_set_error(error, AIN_ERROR, AIN_ERROR_INVALID, "command line: the key %s is unknown; %s", shown, look);
     return FALSE;
   }
   return layer_add(layer, key, name, equals + 1, "command line", error);

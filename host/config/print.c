@@ -98,7 +98,7 @@ static const char MARKDOWN_HEAD[] =
     "  1 MiB, a line at most 8192 bytes.\n"
     "- A bad line or value, or one setting with two values, stops the start with the file, the line, the "
     "key,\n"
-    "  the value and what is allowed. An unknown key is a warning that names the nearest known one.\n"
+    "  the value and what is allowed. An unknown key is a warning that names the known one it resembles.\n"
     "- In the environment a key is written in capitals: `AIN_SEED_CONFIG_NODE`, `CLUSTER_NAME`. An empty\n"
     "  variable counts as not set.\n"
     "- Relative paths start at the installation directory: `IOTDB_AINODE_HOME`, or else the folder above\n"

@@ -63,7 +63,7 @@ const AinKey *ain_key_find(const char *name);
 static inline guint ain_key_index(const AinKey *key) {
   return (guint)(key - ain_keys);
 }
-/* The known name or alias with the smallest edit distance, which goes to *distance. Never NULL. */
+/* The known name or alias with the smallest edit distance, which goes to *distance. Never NULL. Static. */
 const char *ain_key_nearest(const char *name, guint *distance);
 /* The environment variable of a name or alias. Owned. */
 char *ain_key_environment(const char *name);

@@ -207,11 +207,12 @@ static void look_taken(AinLook *look, const char *endpoint, pid_t pid) {
   g_autofree char *name = name_of(pid);
   g_autofree char *mend = NULL;
   if (strcmp(name, "ainode") == 0) {
-    mend = g_strdup_printf("sbin/stop-ainode.sh -t %s, or set ain_rpc_port to another port", endpoint);
+    mend =
+        g_strdup_printf("sbin/stop-ainode.sh -t %s, or set ain_inference_rpc_port to another port", endpoint);
     ain_look_error(look, mend, "%s is taken by process %d (%s), an AINode of another directory", endpoint,
                    (int)pid, name);
   } else {
-    mend = g_strdup_printf("set ain_rpc_port to a free port, or end it: kill %d", (int)pid);
+    mend = g_strdup_printf("set ain_inference_rpc_port to a free port, or end it: kill %d", (int)pid);
     ain_look_error(look, mend, "%s is taken by process %d (%s)", endpoint, (int)pid, name);
   }
 }
@@ -236,14 +237,15 @@ void ain_check_port(AinLook *look) {
   }
   int failed = try_bind(config->rpc_address, config->rpc_port);
   if (g_error_matches(error, AIN_ERROR, AIN_ERROR_BUSY) || failed == EADDRINUSE) {
-    g_autofree char *mend = g_strdup_printf(
-        "sudo ss -ltnp 'sport = :%u' names it; or set ain_rpc_port to a free port", config->rpc_port);
+    g_autofree char *mend =
+        g_strdup_printf("sudo ss -ltnp 'sport = :%u' names it; or set ain_inference_rpc_port to a free port",
+                        config->rpc_port);
     ain_look_error(look, mend, "%s is taken by a process of another user", endpoint);
   } else if (failed == 0) {
     ain_look_ok(look, "%s is free", endpoint);
   } else if (failed == EACCES) {
-    ain_look_error(look, "set ain_rpc_port to a port above 1023", "%s may not be used by uid %u: %s",
-                   endpoint, (unsigned)geteuid(), g_strerror(failed));
+    ain_look_error(look, "set ain_inference_rpc_port to a port above 1023",
+                   "%s may not be used by uid %u: %s", endpoint, (unsigned)geteuid(), g_strerror(failed));
   } else {
     ain_look_error(look, "set ain_rpc_address to an address of this machine (ip -brief address)",
                    "%s cannot be listened on: %s", endpoint,

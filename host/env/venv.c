@@ -56,7 +56,7 @@ const char *ain_env_venv_state_text(AinVenvState state) {
     return "not a virtual environment";
   case AIN_VENV_ABSENT:
   default:
-    return "absent; the next start makes it";
+    return "absent; a start makes it where no Python of the machine has NumPy and PyTorch";
   }
 }
 

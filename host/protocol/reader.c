@@ -372,23 +372,6 @@ gboolean ain_reader_byte(AinReader *reader, gint8 *value) {
   return TRUE;
 }
 
-gboolean ain_reader_i16(AinReader *reader, gint16 *value) {
-  gint64 wide = 0;
-  guint16 raw = 0;
-  if (reader->protocol == AIN_THRIFT_COMPACT) {
-    if (!take_zigzag(reader, 16, &wide)) {
-      return FALSE;
-    }
-    *value = (gint16)wide;
-    return TRUE;
-  }
-  if (!take_be16(reader, &raw)) {
-    return FALSE;
-  }
-  *value = (gint16)raw;
-  return TRUE;
-}
-
 gboolean ain_reader_i32(AinReader *reader, gint32 *value) {
   gint64 wide = 0;
   guint32 raw = 0;

@@ -85,7 +85,6 @@ gboolean ain_reader_next(AinReader *reader, AinField *field);
 
 gboolean ain_reader_bool(AinReader *reader, gboolean *value);
 gboolean ain_reader_byte(AinReader *reader, gint8 *value);
-gboolean ain_reader_i16(AinReader *reader, gint16 *value);
 gboolean ain_reader_i32(AinReader *reader, gint32 *value);
 gboolean ain_reader_i64(AinReader *reader, gint64 *value);
 gboolean ain_reader_double(AinReader *reader, double *value);

@@ -269,7 +269,7 @@ static void set_bind_error(GError **error, const AinRpcServerConfig *config, int
   g_autofree char *holder =
       pid > 0 ? g_strdup_printf("the process with pid %" G_GINT64_FORMAT, pid) : g_strdup("another process");
   g_set_error(error, AIN_ERROR, AIN_ERROR_ENVIRONMENT,
-              "cannot listen on %s port %u: %s holds it; stop that or set another ain_rpc_port",
+              "cannot listen on %s port %u: %s holds it; stop that or set another ain_inference_rpc_port",
               config->address, config->port, holder);
 }
 

@@ -1,5 +1,6 @@
 /* What no limit of the kernel counts for one process alone: the files that a worker has written into its
- * private folder, those it holds open that have no name any more, and its threads. A process in the sandbox
+ * private folder, those it holds open that have no name any more, memory of large requests and results that
+ * were answered long ago, and its threads. A process in the sandbox
  * that has more than a model can need is ended, with the reason. */
 #include "runtime/internal.h"
 
@@ -27,6 +28,9 @@ typedef struct {
   guint64 bytes;
   guint files;
   guint threads;
+  guint64 large; /* bytes of large requests and results that it maps or has open */
+  guint64
+      most_large; /* all that are under way anywhere; 0: it was given none, and is not looked at for that */
 } Held;
 
 struct AinBounds {
@@ -78,7 +82,11 @@ static void add_nameless(Held *held) {
     g_autofree char *file = g_build_filename(path, name, NULL);
     g_autofree char *what = g_file_read_link(file, NULL);
     struct stat info;
-    if (what == NULL || g_str_has_prefix(what, "/memfd:ainode-") || stat(file, &info) != 0) {
+    if (what == NULL || stat(file, &info) != 0) {
+      continue;
+    }
+    if (g_str_has_prefix(what, "/memfd:ainode-")) {
+      held->large += g_str_has_prefix(what, "/memfd:ainode-large-") ? (guint64)info.st_blocks * 512 : 0;
       continue;
     }
     if (S_ISREG(info.st_mode) && info.st_nlink == 0) {
@@ -86,6 +94,23 @@ static void add_nameless(Held *held) {
       if (g_hash_table_add(seen, g_memdup2(&number, sizeof number))) {
         held->bytes += (guint64)info.st_blocks * 512;
       }
+    }
+  }
+}
+
+/* Its own parts of what the host has closed: the memory lives as long as somebody holds it. */
+static void add_large(Held *held) {
+  g_autofree char *path = g_strdup_printf("/proc/%d/maps", (int)held->pid);
+  g_autofree char *text = NULL;
+  if (held->most_large == 0 || !g_file_get_contents(path, &text, NULL, NULL)) {
+    return;
+  }
+  g_auto(GStrv) lines = g_strsplit(text, "\n", -1);
+  for (char **line = lines; *line != NULL; line++) {
+    char *dash = NULL;
+    guint64 start = g_ascii_strtoull(*line, &dash, 16);
+    if (strstr(*line, "/memfd:ainode-large-") != NULL && *dash == '-') {
+      held->large += g_ascii_strtoull(dash + 1, NULL, 16) - start;
     }
   }
 }
@@ -115,6 +140,7 @@ static void measure(gpointer data) {
       }
     }
     add_nameless(held);
+    add_large(held);
     count_threads(held);
   }
 }
@@ -129,6 +155,12 @@ static char *judge(const Held *held) {
     return g_strdup_printf("it has written files of %" G_GUINT64_FORMAT
                            " bytes, a model may have %" G_GUINT64_FORMAT,
                            held->bytes, MOST_BYTES);
+  }
+  if (held->most_large > 0 && held->large > held->most_large) {
+    return g_strdup_printf("it holds %" G_GUINT64_FORMAT
+                           " bytes of requests and results, all together may have %" G_GUINT64_FORMAT
+                           " (ain_shared_memory_bytes)",
+                           held->large, held->most_large);
   }
   if (held->threads > MOST_THREADS) {
     return g_strdup_printf("it has %u threads, a model may have %u", held->threads, MOST_THREADS);
@@ -178,7 +210,11 @@ static void look(gpointer data) {
   bounds->timer = NULL;
   bounds->held = g_array_new(FALSE, TRUE, sizeof(Held));
   for (guint i = 0; i < bounds->workers->len; i++) {
-    Held one = { .pid = ain_worker_pid(g_ptr_array_index(bounds->workers, i)) };
+    const AinWorker *worker = g_ptr_array_index(bounds->workers, i);
+    Held one = { .pid = ain_worker_pid(worker) };
+    if (ain_worker_had_large(worker)) {
+      one.most_large = ain_budget_bytes(bounds->runtime->budget);
+    }
     if (one.pid != 0) {
       g_array_append_val(bounds->held, one);
     }

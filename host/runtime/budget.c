@@ -97,7 +97,8 @@ guint64 ain_budget_left(const AinBudget *budget, AinBudgetUse use) {
   if (!budget->turn[use] && !g_queue_is_empty((GQueue *)&budget->waiting[use])) {
     return 0;
   }
-  return MIN(room(budget, use), ain_budget_most(budget, use));
+  return MIN(room(budget, use), ain_budget_most(budget, use)) / PAGE
+         * PAGE; /* what is taken is whole pages */
 }
 
 /* --- who waits --- */

@@ -58,6 +58,8 @@ gboolean ain_template_message(AinTemplate *template, const AinMessage *message, 
 /* The prototype to fork the next worker from: a new one when the environment has changed. NULL in spawn mode.
  */
 AinPrototype *ain_runtime_prototype(AinRuntime *runtime);
+/* The prototype forks no more: the next workers come from a new one. */
+void ain_runtime_replace_prototype(AinRuntime *runtime, AinPrototype *prototype);
 /* Whether the kernel ended processes for lack of memory since a worker was last started, or this was asked.
  */
 gboolean ain_runtime_memory_ran_out(AinRuntime *runtime);
@@ -84,6 +86,7 @@ void ain_bounds_forget(AinBounds *bounds, AinWorker *worker);
 
 /* --- worker.c --- */
 void ain_worker_exceeded(AinWorker *worker, const char *what); /* it is ended for that */
+gboolean ain_worker_had_large(const AinWorker *worker); /* memory of its own for a request or a result */
 gboolean ain_worker_pass_fork(AinWorker *process, guint64 request, const AinProcessFds *fds, GError **error);
 void ain_worker_born(AinWorker *worker, pid_t pid, int pidfd);   /* takes pidfd */
 void ain_worker_unborn(AinWorker *worker, const GError *reason); /* NULL reason: declined, spawn instead */

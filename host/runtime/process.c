@@ -12,6 +12,7 @@
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #define TAIL_BYTES 2048
@@ -134,6 +135,7 @@ pid_t ain_process_spawn(const AinRuntimeConfig *config, const char *role, const 
   if (*pidfd < 0) {
     ain_error_set_errno(error, AIN_ERROR_INTERNAL, errno, "cannot watch the runtime process");
     kill(pid, SIGKILL);
+    waitpid(pid, NULL, 0);
     return -1;
   }
   return pid;

@@ -15,6 +15,8 @@
 #define RESTART_MAX_US (G_GINT64_CONSTANT(30) * G_USEC_PER_SEC)
 /* A prototype that was ready for so long was healthy: the next failure counts from one again. */
 #define HEALTHY_US (G_GINT64_CONSTANT(3) * G_USEC_PER_SEC)
+/* A fork takes milliseconds: a prototype that does not answer for so long is stopped or hangs. */
+#define FORK_OVERDUE_US (G_GINT64_CONSTANT(5) * G_USEC_PER_SEC)
 /* So many failures in a row make the state FAILED; it is still tried again. */
 #define FAILURES_TO_FAIL 3
 
@@ -39,13 +41,15 @@ struct AinPrototype {
   AinProcessOutput *output;
   GArray *children; /* Child */
   gboolean ready;
-  guint n_cuda; /* CUDA devices that its PyTorch can use */
+  guint n_cuda;          /* CUDA devices that its PyTorch can use */
+  AinLoopTimer *overdue; /* armed while it is ready and was asked for a worker */
   gint64 begun;
   gint64 ready_since; /* 0 when it is not */
   guint failures;
   char *reason;      /* why the last one ended, or NULL */
   char *environment; /* that it has imported, as runtime.h has it; NULL when that is not known */
   gboolean retired;
+  gboolean hangs;      /* retired for that: it will not tell how its workers end */
   AinLoopTimer *going; /* it is retired and has no children: about to be freed */
 };
 
@@ -72,6 +76,7 @@ guint ain_prototype_cuda_devices(const AinPrototype *prototype) {
 
 static void let_go(AinPrototype *prototype) {
   ain_loop_timer_stop(g_steal_pointer(&prototype->idle));
+  ain_loop_timer_stop(g_steal_pointer(&prototype->overdue));
   ain_loop_unwatch(g_steal_pointer(&prototype->pid_watch));
   ain_loop_unwatch(g_steal_pointer(&prototype->control_watch));
   ain_fd_close(&prototype->pidfd);
@@ -109,8 +114,16 @@ static void go(gpointer data) {
   g_ptr_array_remove_fast(prototype->runtime->retired, prototype); /* frees it */
 }
 
+static gboolean has_workers(const AinPrototype *prototype) {
+  gboolean found = FALSE;
+  for (guint i = 0; i < prototype->children->len; i++) {
+    found |= !prototype->hangs || g_array_index(prototype->children, Child, i).worker != NULL;
+  }
+  return found;
+}
+
 static void go_when_done(AinPrototype *prototype) {
-  if (prototype->children->len == 0 && prototype->going == NULL) {
+  if (!has_workers(prototype) && prototype->going == NULL) {
     prototype->going = ain_loop_timer(prototype->runtime->loop, ain_loop_now(), go, prototype);
   }
 }
@@ -217,16 +230,62 @@ static void kill_pidfd(int pidfd) {
   syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
 }
 
+/* Its workers go on as they are; those it was to fork are started otherwise. */
+static void fork_overdue(gpointer data) {
+  AinPrototype *prototype = data;
+  prototype->overdue = NULL;
+  g_warning("the Python runtime (pid %d) does not answer; another one is started", (int)prototype->pid);
+  prototype->hangs = TRUE;
+  ain_runtime_replace_prototype(prototype->runtime, prototype);
+  for (guint i = 0; i < prototype->children->len; i++) {
+    Child *child = &g_array_index(prototype->children, Child, i);
+    AinWorker *worker = child->request != 0 ? child->worker : NULL;
+    if (worker != NULL) {
+      child->worker = NULL; /* if it is forked after all, it is ended */
+      ain_worker_unborn(worker, NULL);
+    }
+  }
+  go_when_done(prototype);
+}
+
+/* Called whenever it was asked for a worker, answered, or became ready. */
+static void watch_forks(AinPrototype *prototype) {
+  gboolean asked = FALSE;
+  for (guint i = 0; i < prototype->children->len; i++) {
+    const Child *child = &g_array_index(prototype->children, Child, i);
+    asked |= child->request != 0 && child->worker != NULL;
+  }
+  ain_loop_timer_stop(g_steal_pointer(&prototype->overdue));
+  if (asked && prototype->ready) {
+    prototype->overdue =
+        ain_loop_timer(prototype->runtime->loop, ain_loop_now() + FORK_OVERDUE_US, fork_overdue, prototype);
+  }
+}
+
+/* It came without the descriptor by which it is ended and known: ours had run out. It ends with its control
+ * socket, for it has been told of no model yet. */
+static void child_unwatched(Child *child) {
+  AinWorker *worker = child->worker;
+  child->worker = NULL;
+  if (worker != NULL) {
+    g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_INTERNAL,
+                                          "cannot watch the process of a model: too many open files");
+    ain_worker_unborn(worker, error);
+  }
+}
+
 static void child_born(AinPrototype *prototype, const AinMessage *message, int pidfd) {
   ain_fd int owned = pidfd;
   Child *child = find_child(prototype, message->id, 0);
-  if (child == NULL || owned < 0) {
+  if (child == NULL) {
     return;
   }
   child->request = 0;
   child->pid = (pid_t)message->value;
   ain_orphans_note(prototype->runtime, child->pid, FALSE);
-  if (child->worker == NULL) {
+  if (owned < 0) {
+    child_unwatched(child);
+  } else if (child->worker == NULL) {
     kill_pidfd(owned); /* nobody waits for it any more; its end is reported all the same */
   } else {
     ain_worker_born(child->worker, child->pid, ain_fd_steal(&owned));
@@ -276,12 +335,14 @@ static void handle_message(AinPrototype *prototype, const AinMessage *message, c
     g_free(prototype->environment); /* only now: importing may write byte code beside the modules */
     prototype->environment = look_at_environment(prototype);
     watch_idle(prototype);
+    watch_forks(prototype);
     g_message("Python runtime ready after %.1f s: %s",
               (double)(ain_loop_now() - prototype->begun) / (double)G_USEC_PER_SEC, versions);
     break;
   }
   case AIN_MESSAGE_FORKED:
     child_born(prototype, message, fd);
+    watch_forks(prototype);
     return;
   case AIN_MESSAGE_REAPED:
     child_reaped(prototype, message);
@@ -289,6 +350,7 @@ static void handle_message(AinPrototype *prototype, const AinMessage *message, c
   case AIN_MESSAGE_DECLINED: {
     g_autofree char *why = g_utf8_make_valid(text, -1);
     child_declined(prototype, message, why);
+    watch_forks(prototype);
     break;
   }
   default:
@@ -374,6 +436,9 @@ gboolean ain_prototype_fork(AinPrototype *prototype, AinWorker *worker, guint64 
   Child child = { .request = request, .worker = worker };
   g_array_append_val(prototype->children, child);
   watch_idle(prototype);
+  if (prototype->overdue == NULL) {
+    watch_forks(prototype);
+  }
   return TRUE;
 }
 
@@ -383,6 +448,9 @@ void ain_prototype_forget(AinPrototype *prototype, AinWorker *worker) {
     if (child->worker == worker) {
       child->worker = NULL;
     }
+  }
+  if (prototype->retired) {
+    go_when_done(prototype);
   }
 }
 

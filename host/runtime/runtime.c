@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,8 +62,9 @@ typedef struct {
 static void reaper_free(gpointer data) {
   Reaper *reaper = data;
   ain_loop_unwatch(reaper->watch);
-  if (reaper->pid != 0) {
-    waitpid(reaper->pid, NULL, 0); /* it was killed: its end is there or near */
+  if (reaper->pid != 0) { /* its end is there or near; not of one that was asked to end and is stopped */
+    syscall(SYS_pidfd_send_signal, reaper->pidfd, SIGKILL, NULL, 0);
+    waitpid(reaper->pid, NULL, 0);
   }
   ain_fd_close(&reaper->pidfd);
   g_clear_pointer(&reaper->memory, g_ptr_array_unref);
@@ -149,15 +151,21 @@ guint ain_runtime_cuda_devices(const AinRuntime *runtime) {
   return runtime->prototype != NULL ? ain_prototype_cuda_devices(runtime->prototype) : 0;
 }
 
+void ain_runtime_replace_prototype(AinRuntime *runtime, AinPrototype *prototype) {
+  if (runtime->prototype == prototype) {
+    g_ptr_array_add(runtime->retired, prototype);
+    ain_prototype_retire(prototype);
+    runtime->prototype = ain_prototype_new(runtime);
+    ain_prototype_start(runtime->prototype);
+  }
+}
+
 AinPrototype *ain_runtime_prototype(AinRuntime *runtime) {
   if (runtime->prototype != NULL && !ain_prototype_is_current(runtime->prototype)) {
     g_message(
         "the Python environment has changed: the next models are run by a new Python runtime; those that "
         "are loaded stay as they are until they are loaded again");
-    g_ptr_array_add(runtime->retired, runtime->prototype);
-    ain_prototype_retire(runtime->prototype);
-    runtime->prototype = ain_prototype_new(runtime);
-    ain_prototype_start(runtime->prototype);
+    ain_runtime_replace_prototype(runtime, runtime->prototype);
   }
   return runtime->prototype;
 }

@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -169,10 +170,18 @@ static pid_t parent_of(pid_t pid) {
 }
 
 /* The template has seen the model: it may name only a child of its own, or we would end another process for
- * it. The number is safe to look up: a child that has ended keeps it until the pidfd is closed or dead. */
-static int open_child(const AinTemplate *template, pid_t pid) {
+ * it. The number is safe to look up: a child that has ended keeps it until the pidfd is closed or dead.
+ * -1 without an error: it has ended, or is none. */
+static int open_child(const AinTemplate *template, pid_t pid, GError **error) {
   ain_fd int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
-  if (pidfd < 0 || parent_of(pid) != ain_worker_pid(template->process)) {
+  if (pidfd < 0) {
+    if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
+      ain_error_set_errno(error, AIN_ERROR_INTERNAL, errno, "cannot watch a process of model %s",
+                          template->name);
+    }
+    return -1;
+  }
+  if (parent_of(pid) != ain_worker_pid(template->process)) {
     return -1;
   }
   gboolean alive =
@@ -181,21 +190,23 @@ static int open_child(const AinTemplate *template, pid_t pid) {
 }
 
 static void child_born(AinTemplate *template, const AinMessage *message) {
+  g_autoptr(GError) error = NULL;
   Child *child = find_child(template, message->id, 0);
   if (child == NULL || message->value > G_MAXINT32) {
     return;
   }
   child->request = 0;
   child->pid = (pid_t)message->value;
-  ain_fd int pidfd = open_child(template, child->pid);
-  if (pidfd < 0) {
-    return; /* it has ended: that message follows */
-  }
-  if (child->worker == NULL) {
+  ain_fd int pidfd = open_child(template, child->pid, &error);
+  AinWorker *worker = child->worker;
+  if (pidfd >= 0 && worker != NULL) {
+    ain_worker_born(worker, child->pid, ain_fd_steal(&pidfd));
+  } else if (pidfd >= 0) {
     syscall(SYS_pidfd_send_signal, pidfd, SIGKILL, NULL, 0);
-  } else {
-    ain_worker_born(child->worker, child->pid, ain_fd_steal(&pidfd));
-  }
+  } else if (error != NULL && worker != NULL) { /* it ends with its control socket */
+    child->worker = NULL;
+    ain_worker_unborn(worker, error);
+  } /* else it has ended: that message follows */
 }
 
 static void child_reaped(AinTemplate *template, const AinMessage *message) {

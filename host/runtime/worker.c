@@ -1,10 +1,12 @@
-/* One worker: its life, its channel, and the checks on everything it writes. */
+/* One worker: its life, its channel and jobs. Of what it writes nothing is believed: result_check.c, and
+ * here. */
 #include "runtime/internal.h"
 
 #include "base/error.h"
 #include "base/fd.h"
-#include "base/text.h"
+#include "runtime/load_text.h"
 #include "runtime/memory.h"
+#include "runtime/result_check.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,6 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+/* What was forked greets in milliseconds. */
+#define GREETING_US (G_GINT64_CONSTANT(5) * G_USEC_PER_SEC)
 #define LOAD_TIMEOUT_US (G_GINT64_CONSTANT(300) * G_USEC_PER_SEC)
 #define SLOT_MIN_BYTES (G_GUINT64_CONSTANT(64) * 1024)
 #define SLOT_MAX_BYTES (G_GUINT64_CONSTANT(64) * 1024 * 1024)
@@ -73,11 +77,13 @@ struct AinWorker {
   AinLoopFd *bell_watch;
   AinLoopFd *pid_watch;
   AinLoopFd *control_watch;
-  AinLoopTimer *timer; /* load deadline, then the deferred end */
+  AinLoopTimer *timer;    /* load deadline, then the deferred end */
+  AinLoopTimer *greeting; /* forked, and has not greeted yet */
   AinProcessOutput *output;
   GError *end;
   int end_signal;
   gboolean kept_input;
+  gboolean had_large;
   gboolean dead; /* the process has ended; its last results are being taken */
 };
 
@@ -171,6 +177,7 @@ static void end_with(AinWorker *worker, GError *error) {
   kill_process(worker);
   ain_loop_unwatch(g_steal_pointer(&worker->control_watch));
   ain_loop_unwatch(g_steal_pointer(&worker->bell_watch));
+  ain_loop_timer_stop(g_steal_pointer(&worker->greeting));
   ain_loop_timer_stop(g_steal_pointer(&worker->timer));
   worker->timer = ain_loop_timer(worker->runtime->loop, ain_loop_now(), finish_due, worker);
 }
@@ -270,58 +277,17 @@ static void load_overdue(gpointer data) {
 
 /* --- control messages --- */
 
-static void append_read_paths(GString *text, const char *paths) {
-  g_auto(GStrv) parts = g_strsplit(paths != NULL ? paths : "", ":", -1);
-  gboolean first = TRUE;
-  g_string_append(text, ", \"read_paths\": [");
-  for (char **part = parts; *part != NULL; part++) {
-    if (**part != '\0') {
-      g_string_append(text, first ? "" : ", ");
-      ain_text_append_json(text, *part, strlen(*part));
-      first = FALSE;
-    }
-  }
-  g_string_append_c(text, ']');
-}
-
 /* Whether the operator, not the model's author, has let this model out. */
 static gboolean is_let_out(const AinWorker *worker) {
-  const char *listed = worker->runtime->config.sandbox_off;
-  g_auto(GStrv) names = g_strsplit(listed != NULL ? listed : "", ",", -1);
-  for (char **name = names; *name != NULL; name++) {
-    if (g_str_equal(g_strstrip(*name), worker->spec.name)) {
-      g_message("model %s runs without the sandbox (ain_worker_sandbox_off_models)", worker->spec.name);
-      return TRUE;
-    }
+  gboolean listed = ain_load_is_listed(worker->runtime->config.sandbox_off, worker->spec.name);
+  if (listed) {
+    g_message("model %s runs without the sandbox (ain_worker_sandbox_off_models)", worker->spec.name);
   }
-  return FALSE;
-}
-
-static char *load_text(const AinWorker *worker, gboolean shut_in) {
-  const AinWorkerSpec *spec = &worker->spec;
-  GString *text = g_string_new("{\"name\": ");
-  ain_text_append_json(text, spec->name, strlen(spec->name));
-  g_string_append(text, ", \"kind\": ");
-  ain_text_append_json(text, spec->kind, strlen(spec->kind));
-  g_string_append(text, ", \"directory\": ");
-  ain_text_append_json(text, spec->directory, strlen(spec->directory));
-  g_string_append_printf(
-      text,
-      ", \"dtype\": \"%s\", \"input_shape\": [%d, %d], \"output_shape\": [%d, %d], \"prove\": %s"
-      ", \"template\": %s, \"memory_bytes\": %" G_GINT64_FORMAT
-      ", \"threads\": %u, \"official_numbers\": %s, \"sandbox\": %s",
-      ain_dtype_name(spec->dtype), spec->input_shape[0], spec->input_shape[1], spec->output_shape[0],
-      spec->output_shape[1], spec->prove ? "true" : "false", spec->is_template != NULL ? "true" : "false",
-      spec->memory_bytes, spec->threads, spec->official_numbers ? "true" : "false",
-      shut_in ? "true" : "false");
-  g_string_append(text, ", \"device\": ");
-  ain_text_append_json(text, spec->device, strlen(spec->device));
-  append_read_paths(text, worker->runtime->config.read_paths);
-  g_string_append_c(text, '}');
-  return g_string_free(text, FALSE);
+  return listed;
 }
 
 static void greeted(AinWorker *worker, const AinMessage *message) {
+  ain_loop_timer_stop(g_steal_pointer(&worker->greeting));
   if (message->value != AIN_ABI_VERSION) {
     end_with(worker, g_error_new(AIN_ERROR, AIN_ERROR_INTERNAL,
                                  "ainode-runtime speaks channel version %" G_GUINT64_FORMAT
@@ -331,7 +297,7 @@ static void greeted(AinWorker *worker, const AinMessage *message) {
   }
   g_autoptr(GError) error = NULL;
   gboolean shut_in = worker->runtime->config.sandbox && !is_let_out(worker);
-  g_autofree char *text = load_text(worker, shut_in);
+  g_autofree char *text = ain_load_text(&worker->spec, worker->runtime->config.read_paths, shut_in);
   worker->phase = PHASE_LOADING;
   if (shut_in) {
     ain_bounds_watch(worker->runtime->bounds, worker);
@@ -378,6 +344,7 @@ static void make_result_memory(AinWorker *worker, guint64 size) {
   g_autoptr(GError) error = NULL;
   worker->asking->reply =
       ain_memory_new(worker->runtime->budget, AIN_BUDGET_RESULT, "ainode-large-result", size, 0, &error);
+  worker->had_large = TRUE;
   answer_need(worker, error != NULL ? error->message : "");
 }
 
@@ -419,7 +386,7 @@ static void result_needs(AinWorker *worker, const AinMessage *message) {
 }
 
 static void handle_message(AinWorker *worker, const AinMessage *message, char *text, int fd) {
-  g_autofree char *valid = g_utf8_make_valid(text, -1);
+  g_autofree char *valid = g_utf8_make_valid(text, (gssize)message->text_size);
   ain_fd_close(&fd); /* a worker has nothing to pass */
   if (worker->spec.is_template != NULL && worker->phase == PHASE_READY
       && ain_template_message(worker->spec.is_template, message, valid)) {
@@ -617,16 +584,41 @@ gboolean ain_worker_pass_fork(AinWorker *process, guint64 request, const AinProc
                           error);
 }
 
+static void free_memory(gpointer memory) {
+  ain_memory_unref(memory);
+}
+
+/* A lock may have been held when it was forked, or somebody has stopped it. */
+static void greeting_overdue(gpointer data) {
+  AinWorker *worker = data;
+  worker->greeting = NULL;
+  g_message("model %s: the process forked for it (pid %d) does not answer; another one is started instead",
+            worker->spec.name, (int)worker->pid);
+  ain_runtime_forget(worker->runtime, worker);
+  if (worker->spec.template != NULL) {
+    ain_template_forget(worker->spec.template, worker);
+  }
+  kill_process(worker);
+  worker->retired = g_ptr_array_new_with_free_func(free_memory);
+  ain_worker_unborn(worker, NULL);
+}
+
 void ain_worker_born(AinWorker *worker, pid_t pid, int pidfd) {
   worker->pid = pid;
   worker->pidfd = pidfd;
   if (worker->phase == PHASE_ENDED) {
     kill_process(worker);
+  } else if (worker->phase == PHASE_STARTING) { /* its greeting may have overtaken the news of its birth */
+    worker->greeting =
+        ain_loop_timer(worker->runtime->loop, ain_loop_now() + GREETING_US, greeting_overdue, worker);
   }
 }
 
 void ain_worker_unborn(AinWorker *worker, const GError *reason) {
   g_autoptr(GError) error = NULL;
+  if (worker->phase == PHASE_ENDED) {
+    return;
+  }
   if (reason != NULL) {
     end_with(worker, g_error_copy(reason));
     return;
@@ -638,10 +630,6 @@ void ain_worker_unborn(AinWorker *worker, const GError *reason) {
   if (!(templated ? fork_from_prototype(worker, &error) : spawn(worker, &error))) {
     end_with(worker, g_steal_pointer(&error));
   }
-}
-
-static void free_memory(gpointer memory) {
-  ain_memory_unref(memory);
 }
 
 static void start_process(AinWorker *worker) {
@@ -704,6 +692,7 @@ void ain_worker_free(AinWorker *worker) {
   }
   worker->phase = PHASE_ENDED;
   ain_loop_timer_stop(worker->timer);
+  ain_loop_timer_stop(worker->greeting);
   ain_budget_forget(worker->ticket);
   kill_process(worker);
   ain_bounds_forget(worker->runtime->bounds, worker);
@@ -755,6 +744,10 @@ gsize ain_worker_shared_bytes(const AinWorker *worker) {
   return worker->request != NULL ? worker->request->size + worker->reply->size : 0;
 }
 
+gboolean ain_worker_had_large(const AinWorker *worker) {
+  return worker->had_large;
+}
+
 gboolean ain_worker_kept_input(const AinWorker *worker) {
   return worker->kept_input;
 }
@@ -799,6 +792,7 @@ static gboolean place_job(AinWorker *worker, AinSlot *slot, gsize needed, GError
   }
   slot->data = slot->request->start;
   slot->job.region = AIN_REGION_PASSED;
+  worker->had_large = TRUE;
   return TRUE;
 }
 
@@ -917,20 +911,10 @@ static const guint8 *result_bytes(AinWorker *worker, AinSlot *slot, const AinRes
   return worker->reply->start + AIN_PAGE + (gsize)slot->index * worker->reply_slot_size;
 }
 
-static gboolean shape_fits(const AinSlot *slot, const AinResult *result) {
-  if (result->dtype >= AIN_DTYPE_COUNT || result->batch != slot->job.batch) {
-    return FALSE;
-  }
-  /* 32 x 32 x 32 bit could overflow 64 bits: bound the cells of one sample first. */
-  guint64 cells = (guint64)result->rows * result->columns;
-  return cells <= G_MAXINT64 / ((guint64)result->batch * sizeof(double))
-         && result->size == cells * result->batch * ain_dtype_size((AinDType)result->dtype);
-}
-
 static void complete_error(AinWorker *worker, AinSlot *slot, const guint8 *bytes, gsize size) {
   gsize length = MIN(size, AIN_MESSAGE_TEXT_MAX);
-  g_autofree char *copy = g_strndup((const char *)bytes, length); /* the worker may still change it */
-  g_autofree char *text = g_utf8_make_valid(copy, -1);
+  g_autofree char *copy = g_memdup2(bytes, length); /* the worker may still change it */
+  g_autofree char *text = copy != NULL ? g_utf8_make_valid(copy, (gssize)length) : g_strdup("");
   g_autoptr(GError) error =
       g_error_new(AIN_ERROR, AIN_ERROR_MODEL_FAILED, "model [%s]: %s", worker->spec.name, text);
   complete(worker, slot, NULL, error);
@@ -941,13 +925,6 @@ static void retire(AinWorker *worker, AinSlot *slot) {
   if (slot->request != worker->request) {
     g_ptr_array_add(worker->retired, ain_memory_ref(slot->request));
   }
-}
-
-/* No longer than the job was here, whatever the worker says. */
-static gint64 span_ns(const AinWorker *worker, const AinResult *result) {
-  gint64 span;
-  gboolean wrong = __builtin_sub_overflow(result->ended_ns, result->begun_ns, &span);
-  return wrong ? 0 : CLAMP(span, 0, worker->last_us * 1000);
 }
 
 static gboolean take_result(AinWorker *worker, const AinResult *result) {
@@ -969,7 +946,7 @@ static gboolean take_result(AinWorker *worker, const AinResult *result) {
     complete_error(worker, slot, bytes, result->size);
     return TRUE;
   }
-  if (!shape_fits(slot, result)) {
+  if (!ain_result_fits(&slot->job, result)) {
     misbehaved(worker, "the shape of its result does not fit its size");
     return FALSE;
   }
@@ -981,7 +958,7 @@ static gboolean take_result(AinWorker *worker, const AinResult *result) {
     .data = bytes,
     .copied_bytes = MIN(result->copied_bytes, slot->job.size),
     .input_offset = result->input_offset,
-    .model_ns = span_ns(worker, result),
+    .model_ns = ain_result_span(result, worker->last_us * 1000), /* no longer than it was here */
   };
   complete(worker, slot, &answer, NULL);
   return TRUE;

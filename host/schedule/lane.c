@@ -14,7 +14,8 @@
 /* Where a model runs that nobody loaded explicitly. */
 #define DEFAULT_DEVICE "cpu"
 
-/* Results kept for callers that may come back; more are forgotten. */
+/* Results kept for callers that may come back, each with its request; more, or more than
+ * ain_queue_max_bytes of them, are forgotten. */
 #define FINISHED_MAX 64
 
 /* Somebody who waits for LOAD or UNLOAD. */
@@ -157,6 +158,7 @@ void ain_lane_load(AinLane *lane, const char *device, AinSchedulerDone done, gpo
   g_clear_error(&lane->load_error); /* LOAD heals a failed model */
   lane->load_again = 0;
   lane->failures = 0;
+  ain_loop_timer_stop(g_steal_pointer(&lane->retry)); /* and does not wait until the next try is due */
   if (find_pin(lane, device) == G_MAXUINT) {
     g_ptr_array_add(lane->pins, g_strdup(device));
   }
@@ -198,15 +200,27 @@ const AinModel *ain_lane_model(const AinLane *lane) {
   return lane->model;
 }
 
+/* Whoever waits for the model to be loaded there. */
+static void call_off_loading(AinLane *lane, const char *device) {
+  g_autoptr(GError) error =
+      g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED,
+                  "model [%s] was unloaded from device [%s] before it was loaded", lane->model->id, device);
+  tell_waiters(lane, device, FALSE, error);
+}
+
 void ain_lane_unload(AinLane *lane, const char *device, AinSchedulerDone done, gpointer data) {
   guint pin = find_pin(lane, device);
   if (pin != G_MAXUINT) {
     g_ptr_array_remove_index(lane->pins, pin);
+    call_off_loading(lane, device);
   }
   if (device_is_empty(lane, device)) {
-    g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_INVALID,
-                                          "model [%s] is not loaded on device [%s]: see SHOW LOADED MODELS",
-                                          lane->model->id, device);
+    g_autoptr(GError) error = NULL;
+    if (pin == G_MAXUINT) { /* else it was to be loaded, or again, after a while */
+      error = g_error_new(AIN_ERROR, AIN_ERROR_INVALID,
+                          "model [%s] is not loaded on device [%s]: see SHOW LOADED MODELS", lane->model->id,
+                          device);
+    }
     done(error, data);
     return;
   }
@@ -285,17 +299,30 @@ void ain_lane_runner_ready(AinLane *lane, AinRunner *runner) {
   ain_lane_dispatch(lane);
 }
 
-/* A worker that could not load: nobody else's load would go better right now. */
+static gboolean is_served(const AinLane *lane) {
+  for (guint i = 0; i < lane->runners->len; i++) {
+    const AinRunner *runner = g_ptr_array_index(lane->runners, i);
+    if (runner->ready && !runner->leaving) {
+      return TRUE;
+    }
+  }
+  return FALSE;
+}
+
+/* A worker that could not load: nobody else's load would go better right now. Requests are served by those
+ * that are there, if any. */
 static void load_failed(AinLane *lane, const char *device, const GError *error) {
   guint pin = find_pin(lane, device);
-  if (pin != G_MAXUINT) {
+  if (pin != G_MAXUINT && count_runners(lane, device, TRUE) == 0) {
     g_ptr_array_remove_index(lane->pins, pin);
   }
-  g_clear_error(&lane->load_error);
-  lane->load_error = g_error_copy(error);
-  lane->load_again = ain_loop_now() + LOAD_RETRY_US;
   tell_waiters(lane, device, FALSE, error);
-  fail_queue(lane, error);
+  if (!is_served(lane)) {
+    g_clear_error(&lane->load_error);
+    lane->load_error = g_error_copy(error);
+    lane->load_again = ain_loop_now() + LOAD_RETRY_US;
+    fail_queue(lane, error);
+  }
 }
 
 static void crashed(AinLane *lane, const GError *error) {
@@ -323,8 +350,12 @@ static void count_end(AinLane *lane, const char *device, gboolean was_ready, con
   gint64 wait = AIN_RUNTIME_RETRY_US;
   g_warning("model %s: %s", lane->model->id, error->message);
   if (!ain_lane_runtime_restarts(lane->context, error)) {
-    lane->failures++;
-    wait = backoff(lane);
+    if (was_ready || !is_served(lane)) {
+      lane->failures++;
+      wait = backoff(lane);
+    } else {
+      wait = LOAD_RETRY_US; /* one more could not be had: that does not make the model a failed one */
+    }
     if (!was_ready) {
       load_failed(lane, device, error);
     }
@@ -571,10 +602,26 @@ static gboolean is_old(const AinTask *task, gint64 now) {
   return now - ain_call_arrival(task->call) >= RESENT_AFTER_US && ain_call_family(task->call) >= AIN_FAMILY_F;
 }
 
+/* Of the result and of the request that it is kept with. */
+static guint64 finished_bytes(const AinJobResult *result, const AinCall *call) {
+  return (guint64)result->rows * result->columns * ain_dtype_size(result->dtype)
+         + ain_call_request(call)->dataset.size;
+}
+
+static gboolean has_room_to_keep(const AinLane *lane, const AinJobResult *result, const AinCall *call) {
+  guint64 bytes = finished_bytes(result, call);
+  for (guint i = 0; i < lane->finished->len; i++) {
+    const Finished *finished = g_ptr_array_index(lane->finished, i);
+    bytes += finished_bytes(&finished->result, finished->call);
+  }
+  return lane->finished->len == 0
+         || (lane->finished->len < FINISHED_MAX && bytes <= lane->context->config.queue_max_bytes);
+}
+
 void ain_lane_keep_result(AinLane *lane, AinTask *task, const AinJobResult *result, const guint8 *data) {
   gint64 now = ain_loop_now();
   gboolean wanted = task->n_samples == 1 && (task->abandoned || is_old(task, now));
-  if (!wanted || lane->finished->len >= FINISHED_MAX) {
+  if (!wanted || !has_room_to_keep(lane, result, task->call)) {
     return;
   }
   Finished *finished = g_new0(Finished, 1);

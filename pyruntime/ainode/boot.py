@@ -1,5 +1,6 @@
 """Entry of every process that holds an interpreter: greets the host, then becomes what it was started as."""
 
+import contextlib
 import os
 import sys
 import warnings
@@ -36,7 +37,8 @@ def main(role: str) -> None:
 
         _ainode.send(_ainode.MESSAGE_HELLO, 0, _ainode.ABI_VERSION, "")
         worker.run()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(BaseException):  # a model may have put anything in their place
+        sys.stdout.flush()
+        sys.stderr.flush()
     # Destructors of extension modules at interpreter exit are where embedded PyTorch crashes: skip them.
     os._exit(0)

@@ -1,5 +1,6 @@
 """What the prototype and the templates of models have in common: how they fork a worker when the host asks."""
 
+import contextlib
 import os
 import random
 import socket
@@ -46,10 +47,12 @@ def become_worker(parent: int, descriptors: list[int], run: Callable[[], None]) 
         run()
         status = 0
     except BaseException:  # noqa: BLE001 - whatever happens, the child must not run on as a second prototype
-        sys.excepthook(*sys.exc_info())
+        with contextlib.suppress(BaseException):
+            sys.excepthook(*sys.exc_info())
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        with contextlib.suppress(BaseException):  # a model may have put anything in their place
+            sys.stdout.flush()
+            sys.stderr.flush()
         os._exit(status)
 
 

@@ -19,6 +19,7 @@ DTYPES: dict[str, np.dtype] = {
 }
 _CARRIED = frozenset(DTYPES.values())
 _ERROR_TEXT_MAX = 2000
+_STORY_MAX = 1 << 18  # the host logs far less
 
 
 class ModelError(Exception):
@@ -93,15 +94,10 @@ def as_batch(result: np.ndarray, batch: int) -> np.ndarray:
     return shaped
 
 
-def describe(error: BaseException) -> str:
-    """One sentence for the user: type and message, without a traceback.
-
-    TorchScript wraps the cause in a report of several lines; the last line that names an error is the cause.
-    """
-    if isinstance(error, ModelError):
-        return str(error)
-    text = str(error).strip()
-    name = type(error).__name__
+def _message(error: BaseException) -> str:
+    """What the error says, on one line. TorchScript wraps the cause in a report of several lines; the last line that
+    names an error is the cause."""
+    text = str(error)[:_STORY_MAX].strip()
     causes = re.findall(r"^(?:torch\.jit\.Error|[A-Za-z_.]*(?:Error|Exception)): *(.+)$", text, re.MULTILINE)
     if causes:
         text = causes[-1]
@@ -109,11 +105,31 @@ def describe(error: BaseException) -> str:
     sandbox = sys.modules.get("ainode.sandbox")  # not loaded: not entered
     if sandbox is not None and sandbox.is_denial(error):
         text = f"{text} ({sandbox.HINT})"
+    return text
+
+
+def describe(error: BaseException) -> str:
+    """One sentence for the user: type and message, without a traceback. Never raises, whatever the error does."""
+    if isinstance(error, ModelError):
+        return str(error)
+    text = ""
+    with contextlib.suppress(BaseException):  # a model's class of errors may even raise SystemExit
+        text = _message(error)
     if len(text) > _ERROR_TEXT_MAX:
         text = text[:_ERROR_TEXT_MAX] + "..."
+    name = type(error).__name__
     return f"{name}: {text}" if text else name
 
 
 def print_traceback(error: BaseException) -> None:
-    """The whole story for the log: the host reads our stderr line by line."""
-    traceback.print_exception(type(error), error, error.__traceback__)
+    """The whole story for the log: the host reads our stderr line by line. Never raises: the model may have closed or
+    replaced stderr."""
+    size = 0
+    with contextlib.suppress(BaseException):
+        size = len(str(error))
+    with contextlib.suppress(BaseException):
+        if size > _STORY_MAX:  # formatting that alone may take longer than the run may
+            story = "".join(traceback.format_tb(error.__traceback__)) + type(error).__name__ + "\n"
+        else:
+            story = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        print(story[:_STORY_MAX], file=sys.stderr, end="")

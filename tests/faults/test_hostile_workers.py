@@ -5,6 +5,7 @@ Its code comes with the request. Whatever it does, it costs itself; other models
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import signal
@@ -265,6 +266,27 @@ def test_stops_itself(node: Node, late: Caller, caller: Caller, make: Make, host
     check_others(node, caller, sound, hostile)
 
 
+#: Ways to hide what went wrong -> what the reply says all the same.
+EXCUSES = {
+    "class Odd(Exception):\n    def __str__(self): raise SystemExit(1)\nraise Odd": "the model raised Odd$",
+    "class Odd(Exception):\n    def __str__(self): return 5\nraise Odd": "the model raised Odd$",
+    "sys.stderr.close()\nraise ValueError('the reason')": "the model raised ValueError: the reason$",
+    "sys.stderr = sys.stdout = 5\nraise ValueError('the reason')": "the model raised ValueError: the reason$",
+    "raise ValueError('the\\0 reason')": "the model raised ValueError: the\N{REPLACEMENT CHARACTER} reason$",
+    "raise ValueError('the reason\\n' * 10_000_000)": "the model raised ValueError: the reason",
+}
+
+
+@pytest.mark.parametrize("code", EXCUSES)
+def test_reason_reaches_the_caller(node: Node, late: Caller, hostile: str, code: str) -> None:
+    """Whatever the model does to the ways by which it is told; it lives on."""
+    node.allow(rf"model {hostile}: ")
+    ask(late, hostile, "kept['same'] = True")
+    with pytest.raises(Refused, match=EXCUSES[code]):
+        ask(late, hostile, code)
+    assert np.allclose(ask(late, hostile, "assert kept['same']"), ANSWER)
+
+
 STUBBORN = {
     "ignores signals": "for n in range(1, 65):\n    with contextlib.suppress(OSError, ValueError):\n"
     "        signal.signal(n, signal.SIG_IGN)",
@@ -436,6 +458,38 @@ def test_excess(node: Node, late: Caller, caller: Caller, make: Make, hostile: s
         ask(late, hostile, code + "\ntime.sleep(4.5)")
     assert part in caught.value.message and "was ended" in caught.value.message, caught.value
     check_others(node, caller, sound, hostile)
+
+
+#: Maps the running request once more, behind the back of who counts.
+MAPS_AGAIN = """
+libc = ctypes.CDLL(None)
+libc.mremap.restype = ctypes.c_void_p
+for line in open("/proc/self/maps"):
+    if "ainode-large-request" in line and line not in kept:
+        kept[line] = True
+        begin, end = (int(word, 16) for word in line.split()[0].split("-"))
+        found = libc.mremap(ctypes.c_void_p(begin), ctypes.c_size_t(0), ctypes.c_size_t(end - begin), 1)
+        kept[begin, len(kept)] = found
+"""
+
+
+def test_holds_on_to_large_requests(start_node: Start, tmp_path: Path) -> None:
+    """Memory that the host has let go of is bounded, too."""
+    node = start_node(AIN_SHARED_MEMORY_BYTES=str(16 << 20))
+    node.allow("model hoards: ", r"large-request")
+    values = np.arange(500_000.0).reshape(-1, 1)  # 4 MB
+    with node.call("H") as caller:
+        caller.register("hoards", write_pipeline(tmp_path / "hoards", HOSTILE, framework="numpy"))
+        request = caller.types.TForecastReq(
+            modelId="hoards", inputData=encode(values), outputLength=3, options={"code": PRELUDE + MAPS_AGAIN}
+        )
+        before = set(node.workers())
+        for _ in range(6):
+            with contextlib.suppress(Refused):
+                good(caller.call("forecast", request))
+        wait_until(lambda: not set(node.workers()) - before or "was ended: it holds" in node.log(), 10, "it is ended")
+        assert "was ended: it holds" in node.log()
+        wait_until(lambda: np.allclose(ask(caller, "hoards"), ANSWER), 10, "it answers again")
 
 
 def test_one_large_file(node: Node, late: Caller, hostile: str) -> None:

@@ -150,6 +150,27 @@ def test_idle_prototype_killed(node: Node, caller: Caller, make: Make) -> None:
     node.assert_running(since)
 
 
+def test_prototype_that_hangs(node: Node, caller: Caller, make: Make) -> None:
+    """Another one takes its place; its workers answer on, and it goes with the last of them."""
+    model, late = make("identity"), make("identity")
+    check_alive(caller, model)
+    hanging = node.prototype()
+    node.allow(r"the Python runtime \(pid \d+\) does not answer")
+    since = time.monotonic()
+    os.kill(hanging, signal.SIGSTOP)
+    with node.call() as other:
+        other.ask(late, series(5))
+        while time.monotonic() < since + 6:
+            check_alive(caller, model)
+            time.sleep(0.05)
+        assert np.array_equal(other.answer()[0], series(5))
+        other.drop(model)
+    wait_until(lambda: not command(hanging), 10, "the one that hangs has gone")
+    wait_until(lambda: len(node.prototypes()) == 1 and node.spares(), 20, "there is one with a spare")
+    check_alive(caller, late)
+    node.assert_running(since)
+
+
 def test_prototype_killed_while_workers_run(node: Node, caller: Caller, make: Make) -> None:
     """Running requests get a sentence; what waits and what comes is answered; a registration is, too."""
     model, sound = make("works"), make("identity")

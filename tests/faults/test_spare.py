@@ -48,6 +48,16 @@ def test_it_dies(node: Node, caller: Caller, make: Make) -> None:
     check_alive(caller, model)
 
 
+def test_it_hangs(node: Node, caller: Caller, make: Make) -> None:
+    """It becomes a worker that never greets: another one answers, and nothing stays of it."""
+    model = make("identity")
+    spare = spare_of(node)
+    os.kill(spare, signal.SIGSTOP)
+    check_alive(caller, model)
+    assert f"(pid {spare}) does not answer" in node.log()
+    wait_until(lambda: not os.path.exists(f"/proc/{spare}"), 5, "it is gone")
+
+
 def test_it_ends_with_the_prototype(start_node: Start, models: Path) -> None:
     """Whether that dies or is ended for idleness."""
     node = start_node(AIN_PROTOTYPE_IDLE_S="1")

@@ -156,6 +156,24 @@ def test_batch_files() -> None:
     assert b"wsl --install" in (ROOT / "sbin" / "ainode-wsl.bat").read_bytes()
 
 
+def test_commands_speak_plainly(tmp_path: pathlib.Path) -> None:
+    """A warning of a command is a sentence for the operator, without the frame of a library's log."""
+    properties = tmp_path / "conf" / "iotdb-ainode.properties"
+    properties.parent.mkdir()
+    properties.write_text("ain_infernce_rpc_port=1\nno.such.thing=1\n")
+    build = pathlib.Path(os.environ.get("AIN_BUILD", ROOT / "build" / "release"))
+    program = build / "lib" / "ainode"
+    done = run(program, "--home", tmp_path, "stop")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f'{properties}:1: the key "ain_infernce_rpc_port" is unknown and ignored; '
+        "the nearest known key is ain_inference_rpc_port",
+        f'{properties}:2: the key "no.such.thing" is unknown and ignored; '
+        "lib/ainode config prints those that are known",
+        f"No AINode to stop: none runs on {tmp_path}/data/ainode/system.",
+    ]
+
+
 def test_whole_way(tmp_path: pathlib.Path) -> None:
     """Start in the background, start again, stop, stop again: by script, with stand-ins behind the command line."""
     build = pathlib.Path(os.environ.get("AIN_BUILD", ROOT / "build" / "release"))

@@ -284,6 +284,9 @@ static void test_bad_values_elsewhere(void) {
   assert_has(error->message,
              "command line: the key \"ain_rcp_port\" is unknown; the nearest known key is ain_rpc_port");
   g_clear_error(&error);
+  g_assert_null(load(NULL, NULL, "nosuch=1", &error));
+  assert_has(error->message, "the key \"nosuch\" is unknown; lib/ainode config prints those that are known");
+  g_clear_error(&error);
   /* a bad value in the file counts also where the environment overrides it */
   g_assert_null(load("ain_rpc_port=x\n", "AIN_RPC_PORT=1", NULL, &error));
   assert_has(error->message, FILE_NAME ":1: ain_rpc_port = \"x\"");

@@ -116,6 +116,19 @@ static void test_turns(Fixture *f, gconstpointer data) {
   ain_budget_give(budget, AIN_BUDGET_REQUEST, 22 * MIB);
 }
 
+/* What is said to be left can be taken, also where the parts are no whole pages. */
+static void test_odd_bytes(Fixture *f, gconstpointer data) {
+  (void)data;
+  AinBudget *budget = ain_budget_new(f->loop, 64 * MIB + 4096 + 8);
+  g_assert_true(ain_budget_take(budget, AIN_BUDGET_REQUEST, 24 * MIB));
+  guint64 left = ain_budget_left(budget, AIN_BUDGET_REQUEST);
+  g_assert_cmpuint(left, >, 0);
+  g_assert_true(ain_budget_take(budget, AIN_BUDGET_REQUEST, left));
+  ain_budget_give(budget, AIN_BUDGET_REQUEST, 24 * MIB);
+  ain_budget_give(budget, AIN_BUDGET_REQUEST, left);
+  ain_budget_free(budget);
+}
+
 /* Whoever does not take what it waited for leaves it to the next. */
 static void test_declined_turn(Fixture *f, gconstpointer data) {
   (void)data;
@@ -167,6 +180,7 @@ int main(int argc, char **argv) {
 #define ADD(name, func) g_test_add(name, Fixture, NULL, set_up, func, tear_down)
   ADD("/budget/parts", test_parts);
   ADD("/budget/turns", test_turns);
+  ADD("/budget/odd-bytes", test_odd_bytes);
   ADD("/budget/declined-turn", test_declined_turn);
   ADD("/budget/slots-come-first", test_slots_come_first);
   return g_test_run();
