@@ -16,3 +16,14 @@ void ain_text_append_json(GString *out, const char *value, gsize size) {
   }
   g_string_append_c(out, '"');
 }
+
+char *ain_text_printable(const char *text, const char *kept) {
+  g_autofree char *valid = g_utf8_make_valid(text, -1);
+  GString *out = g_string_new(NULL);
+  for (const char *at = valid; *at != '\0'; at = g_utf8_next_char(at)) {
+    gunichar character = g_utf8_get_char(at);
+    gboolean shown = g_unichar_isprint(character) || g_utf8_strchr(kept, -1, character) != NULL;
+    g_string_append_unichar(out, shown ? character : ' ');
+  }
+  return g_string_free(out, FALSE);
+}

@@ -1,6 +1,7 @@
 /* The table of checks, and running them one after the other with a limit each. */
 #include "doctor/doctor.h"
 
+#include "base/text.h"
 #include "doctor/check.h"
 
 #include <pthread.h>
@@ -70,13 +71,7 @@ static void finding_free(gpointer data) {
 
 /* Paths and replies come from outside: valid UTF-8 without control characters is what a terminal gets. */
 char *ain_doctor_printable(const char *text) {
-  g_autofree char *valid = g_utf8_make_valid(text, -1);
-  GString *out = g_string_new(NULL);
-  for (const char *at = valid; *at != '\0'; at = g_utf8_next_char(at)) {
-    gunichar character = g_utf8_get_char(at);
-    g_string_append_unichar(out, g_unichar_isprint(character) ? character : ' ');
-  }
-  return g_string_free(out, FALSE);
+  return ain_text_printable(text, "");
 }
 
 G_GNUC_PRINTF(4, 0)

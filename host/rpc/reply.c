@@ -3,6 +3,7 @@
 #include "rpc/status.h"
 
 #include "base/error.h"
+#include "base/text.h"
 
 #define SMALL 512 /* bytes that frame, message and status of an answer fit in */
 
@@ -137,7 +138,8 @@ AinFamily ain_call_family(const AinCall *call) {
 
 void ain_call_reply_error(AinCall *call, const GError *error) {
   const char *text = error != NULL && error->message != NULL ? error->message : "internal error";
-  g_autofree char *message = g_utf8_make_valid(text, -1);
+  /* It may quote a model or a request, and ends on somebody's terminal. */
+  g_autofree char *message = ain_text_printable(text, "\n\t");
   if (method_of(call) == AIN_METHOD_HEARTBEAT) {
     ain_call_reply_heartbeat(call, "Unknown", message, NULL); /* it has no status field */
     return;

@@ -273,6 +273,7 @@ EXCUSES = {
     "sys.stderr.close()\nraise ValueError('the reason')": "the model raised ValueError: the reason$",
     "sys.stderr = sys.stdout = 5\nraise ValueError('the reason')": "the model raised ValueError: the reason$",
     "raise ValueError('the\\0 reason')": "the model raised ValueError: the\N{REPLACEMENT CHARACTER} reason$",
+    "raise ValueError('the \\x1b[31mreason')": r"the model raised ValueError: the  \[31mreason$",
     "raise ValueError('the reason\\n' * 10_000_000)": "the model raised ValueError: the reason",
 }
 
