@@ -1,6 +1,7 @@
 #include "schedule/task.h"
 
 #include "base/error.h"
+#include "rpc/writer.h"
 #include "schedule/options.h"
 
 #include <string.h>
@@ -315,6 +316,13 @@ static guint8 *uniform_types(const AinTask *task) {
   return types;
 }
 
+/* uniform: keeps what is returned, where nothing is declared. */
+static const guint8 *answer_types(const AinTask *task, guint8 **uniform) {
+  const guint8 *declared = declared_types(task);
+  *uniform = declared == NULL ? uniform_types(task) : NULL;
+  return declared != NULL ? declared : *uniform;
+}
+
 static gboolean send_blocks(const AinTask *task, AinCall *call, const guint8 *data, const guint8 *types) {
   const AinRequest *request = ain_call_request(task->call);
   guint32 rows = task->out_rows;
@@ -346,9 +354,8 @@ static gboolean send_blocks(const AinTask *task, AinCall *call, const guint8 *da
 }
 
 static gboolean answer(const AinTask *task, const guint8 *data) {
-  const guint8 *declared = declared_types(task);
-  g_autofree guint8 *uniform = declared == NULL ? uniform_types(task) : NULL;
-  const guint8 *types = declared != NULL ? declared : uniform;
+  g_autofree guint8 *uniform = NULL;
+  const guint8 *types = answer_types(task, &uniform);
   for (guint i = 0; task->earlier != NULL && i < task->earlier->len; i++) {
     (void)send_blocks(task, g_ptr_array_index(task->earlier, i), data, types);
   }
@@ -368,9 +375,14 @@ static gboolean store_results(AinTask *task, guint32 first, guint32 count, const
                               const guint8 *data, GError **error) {
   gsize one = (gsize)result->rows * result->columns * ain_dtype_size(result->dtype);
   if (task->results == NULL) {
-    if (one * task->n_samples > G_MAXUINT32) {
+    g_autofree guint8 *uniform = NULL;
+    const guint8 *types = answer_types(task, &uniform);
+    gsize sent = ain_tsblock_encoded_size(types, result->columns, result->rows) * task->n_samples;
+    if (sent == 0 || sent > AIN_WRITER_MAX || one * task->n_samples > G_MAXUINT32) {
       g_set_error(error, AIN_ERROR, AIN_ERROR_TOO_LARGE,
-                  "the %u windows of this query give more than 4 GiB of results", task->n_samples);
+                  "the %u windows of this query give %u rows of results each, more than the %u bytes that an "
+                  "answer may have; ask for fewer windows",
+                  task->n_samples, result->rows, AIN_WRITER_MAX);
       return FALSE;
     }
     task->results = g_byte_array_sized_new((guint)(one * task->n_samples));

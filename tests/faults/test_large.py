@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from caller import Caller
+import pytest
+from caller import Caller, Refused
 from node import Make, Node
+from processes import memory_kib
 from values import COLUMNS
 
 
@@ -42,6 +44,18 @@ def test_large_and_small_in_turn(node: Node, caller: Caller, make: Make) -> None
         caller.ask(model, values)
     for values in blocks:
         assert np.array_equal(caller.answer()[0], values)
+
+
+def test_windows_whose_results_fit_no_answer(node: Node, caller: Caller, make: Make) -> None:
+    """Refused with the first result, not collected first."""
+    model = make("identity")
+    rows, interval, step = 170_000, 100_000, 100
+    window = caller.types.TWindowParams(windowInterval=interval, windowStep=step)
+    with pytest.raises(Refused, match="the 701 windows of this query give 100000 rows of results each"):
+        caller.infer(model, many_rows(rows, 1), windowParams=window)
+    assert memory_kib(node.pid, "VmHWM") < 256 << 10
+    values = many_rows(96, 2)
+    assert np.array_equal(caller.infer(model, values), values)
 
 
 def test_heartbeat_beside_large_requests(node: Node, make: Make) -> None:
