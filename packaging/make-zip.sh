@@ -55,6 +55,10 @@ cp packaging/licenses/*.txt "$home/lib/licenses/"
 python3 packaging/make-sbom.py "$version" "$(git rev-parse --short=7 HEAD 2>/dev/null || echo unknown)" "$home" \
   >"$home/lib/licenses/sbom.cdx.json"
 cp -R sbin conf LICENSE NOTICE README.md README_ZH.md "$home/"
+# What the README links to.
+mkdir "$home/docs"
+cp docs/*.md "$home/docs/"
+find CHANGELOG.md examples -type f ! -name '*.pyc' -exec cp --parents -t "$home" {} +
 
 find "$home" -type d -exec chmod 755 {} +
 find "$home" -type f -exec chmod 644 {} +

@@ -29,6 +29,7 @@ typedef struct {
   char *mirror;
   char *wheelhouse;
   char *requirements;
+  char *home;
 } Options;
 
 static void options_clear(Options *options) {
@@ -36,6 +37,7 @@ static void options_clear(Options *options) {
   g_free(options->mirror);
   g_free(options->wheelhouse);
   g_free(options->requirements);
+  g_free(options->home);
 }
 G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(Options, options_clear)
 
@@ -175,6 +177,8 @@ static gboolean parse(Options *options, int *argc, char ***argv, GError **error)
     { "mirror", 'm', 0, G_OPTION_ARG_STRING, &options->mirror, "Package index for pip", "URL" },
     { "wheelhouse", 0, 0, G_OPTION_ARG_FILENAME, &options->wheelhouse,
       "Install from this folder of wheels, or an archive of it, without a network", "DIR|ARCHIVE" },
+    { "home", 0, 0, G_OPTION_ARG_FILENAME, &options->home, "Installation directory (or IOTDB_AINODE_HOME)",
+      "DIR" },
     { "requirements", 0, 0, G_OPTION_ARG_FILENAME, &options->requirements,
       "What must be there (default: requirements/core.txt)", "FILE" },
     /* answered by main() wherever it stands; here for --help */
@@ -202,7 +206,8 @@ int ain_env_command(int argc, char **argv, const char *home) {
     return usage("one action at a time is allowed");
   }
   const char *name = argc == 2 ? argv[1] : actions[0].name;
-  const AinEnvRequest request = { .home = home,
+  g_autofree char *named = options.home != NULL ? g_canonicalize_filename(options.home, NULL) : NULL;
+  const AinEnvRequest request = { .home = named != NULL ? named : home,
                                   .python = options.python,
                                   .no_install = options.no_install,
                                   .force_reinstall = options.force,

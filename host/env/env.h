@@ -78,5 +78,6 @@ typedef struct {
  * arguments), INTERNAL. */
 AinInterpreter *ain_env_ensure(const AinEnvRequest *request, gboolean *from_cache, GError **error);
 
-/* `ainode env check|create|update|install|remove|show ...`; argv[0] is "env". Returns an AinExit. */
+/* `ainode env check|create|update|install|remove|show ...`; argv[0] is "env"; home: where no --home is
+ * among them. Returns an AinExit. */
 int ain_env_command(int argc, char **argv, const char *home);

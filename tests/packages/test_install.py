@@ -6,9 +6,11 @@ import re
 import shutil
 import subprocess
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
+import pytest
 from debian import Machine
 from generated import Service
 from installed import connects, forecast, register_and_ask, running, settings, unpack, write_model
@@ -47,6 +49,17 @@ def test_zip(machine: Machine, package: Path, config_node: ConfigNode, services:
     shutil.rmtree(home)
     left = {path for path in machine.files() - before if "__pycache__" not in path}
     assert left == set(), "files outside the installation"
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README_ZH.md"])
+def test_links_of_the_readme(package: Path, readme: str) -> None:
+    """What the README of the zip links to is in the zip."""
+    with zipfile.ZipFile(package) as archive:
+        names = archive.namelist()
+        top = names[0].split("/")[0]
+        links = re.findall(r"\]\((?!https:)([^)#]+)[^)]*\)", archive.read(f"{top}/{readme}").decode())
+    assert links
+    assert [link for link in links if not any(name.startswith(f"{top}/{link}") for name in names)] == []
 
 
 def test_deb(machine: Machine, deb: Path, config_node: ConfigNode, services: dict[str, Service]) -> None:

@@ -201,6 +201,11 @@ static void test_command_line(void) {
   g_assert_cmpint(command(home, (const char *const[]){ "env", "create", "-m", "x", NULL }), ==,
                   AIN_EXIT_CONFIGURATION);
   g_assert_cmpint(command(home, (const char *const[]){ "env", "remove", NULL }), ==, AIN_EXIT_OK);
+  /* --home wins: the same action elsewhere has nothing to show. */
+  g_assert_cmpint(command(home, (const char *const[]){ "env", "show", "--home", "/nonexistent", NULL }), !=,
+                  AIN_EXIT_USAGE);
+  g_assert_cmpint(command("/nonexistent", (const char *const[]){ "env", "show", "--home", home, NULL }), ==,
+                  AIN_EXIT_OK);
   folder_free(home);
 }
 
