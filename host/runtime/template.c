@@ -12,6 +12,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* A fork takes milliseconds: a template that does not answer for so long is stopped or hangs. */
+#define FORK_OVERDUE_US (G_GINT64_CONSTANT(5) * G_USEC_PER_SEC)
+
 /* A worker that is to be forked, or was. */
 typedef struct {
   guint64 request;   /* 0 once it is born */
@@ -27,7 +30,8 @@ struct AinTemplate {
   AinWorker *process; /* NULL when none runs */
   gboolean loaded;
   gboolean declines;
-  GPtrArray *children; /* Child */
+  GPtrArray *children;   /* Child */
+  AinLoopTimer *overdue; /* armed while it was asked for a worker and has not answered */
 };
 
 static void child_free(gpointer data) {
@@ -49,6 +53,7 @@ void ain_template_free(AinTemplate *template) {
     for (guint i = 0; i < template->children->len; i++) {
       g_assert(((const Child *)g_ptr_array_index(template->children, i))->worker == NULL);
     }
+    ain_loop_timer_stop(template->overdue);
     ain_worker_free(template->process);
     g_ptr_array_unref(template->children);
     g_free(template->name);
@@ -86,12 +91,52 @@ static void orphan_children(AinTemplate *template, const GError *reason) {
   }
 }
 
+static gboolean is_awaited(const Child *child) {
+  return child->asked && child->request != 0 && child->worker != NULL;
+}
+
+/* Those it has forked go on; those it was to fork load the model for themselves, as all that come later. */
+static void fork_overdue(gpointer data) {
+  AinTemplate *template = data;
+  template->overdue = NULL;
+  template->declines = TRUE;
+  g_warning("model %s: the process that its workers are forked from (pid %d) does not answer; the next ones "
+            "load the model for themselves",
+            template->name, (int)ain_template_pid(template));
+  gboolean serves = FALSE;
+  for (guint i = 0; i < template->children->len; i++) {
+    Child *child = g_ptr_array_index(template->children, i);
+    if (is_awaited(child)) {
+      ain_worker_unborn(g_steal_pointer(&child->worker), NULL); /* if it is forked after all, it is ended */
+    }
+    serves |= child->worker != NULL;
+  }
+  if (!serves && template->process != NULL) {
+    g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "it does not answer");
+    ain_worker_kill(template->process, error);
+  }
+}
+
+/* Called whenever it was asked for a worker or has answered. */
+static void watch_forks(AinTemplate *template) {
+  gboolean awaited = FALSE;
+  for (guint i = 0; i < template->children->len; i++) {
+    awaited |= is_awaited(g_ptr_array_index(template->children, i));
+  }
+  ain_loop_timer_stop(g_steal_pointer(&template->overdue));
+  if (awaited) {
+    template->overdue =
+        ain_loop_timer(template->runtime->loop, ain_loop_now() + FORK_OVERDUE_US, fork_overdue, template);
+  }
+}
+
 static void process_ended(AinWorker *process, const GError *error, gpointer data) {
   AinTemplate *template = data;
   g_autoptr(GError) reason = g_error_copy(error);
   ain_worker_free(process);
   template->process = NULL;
   template->loaded = FALSE;
+  ain_loop_timer_stop(g_steal_pointer(&template->overdue));
   orphan_children(template, reason);
 }
 
@@ -103,6 +148,9 @@ static void ask_for(AinTemplate *template, Child *child) {
   }
   child->asked = TRUE;
   ain_process_fds_close(&child->fds);
+  if (template->overdue == NULL) {
+    watch_forks(template);
+  }
 }
 
 static void process_loaded(AinWorker *process, const char *findings, gpointer data) {
@@ -243,12 +291,14 @@ gboolean ain_template_message(AinTemplate *template, const AinMessage *message, 
   switch (message->type) {
   case AIN_MESSAGE_FORKED:
     child_born(template, message);
+    watch_forks(template);
     return TRUE;
   case AIN_MESSAGE_REAPED:
     child_reaped(template, message);
     return TRUE;
   case AIN_MESSAGE_DECLINED:
     child_declined(template, message, text);
+    watch_forks(template);
     return TRUE;
   default:
     return FALSE;

@@ -19,6 +19,8 @@
 
 /* What was forked greets in milliseconds. */
 #define GREETING_US (G_GINT64_CONSTANT(5) * G_USEC_PER_SEC)
+/* Who forked a process tells within milliseconds how it ended, unless that one hangs. */
+#define REAPED_US (G_GINT64_CONSTANT(2) * G_USEC_PER_SEC)
 #define LOAD_TIMEOUT_US (G_GINT64_CONSTANT(300) * G_USEC_PER_SEC)
 #define SLOT_MIN_BYTES (G_GUINT64_CONSTANT(64) * 1024)
 #define SLOT_MAX_BYTES (G_GUINT64_CONSTANT(64) * 1024 * 1024)
@@ -79,6 +81,7 @@ struct AinWorker {
   AinLoopFd *control_watch;
   AinLoopTimer *timer;    /* load deadline, then the deferred end */
   AinLoopTimer *greeting; /* forked, and has not greeted yet */
+  AinLoopTimer *unreaped; /* it has ended, and who forked it has not told how */
   AinProcessOutput *output;
   GError *end;
   int end_signal;
@@ -113,6 +116,7 @@ static GPtrArray *held_memory(AinWorker *worker) {
 
 static void kill_process(AinWorker *worker) {
   ain_loop_unwatch(g_steal_pointer(&worker->pid_watch));
+  ain_loop_timer_stop(g_steal_pointer(&worker->unreaped));
   if (worker->pidfd >= 0) {
     syscall(SYS_pidfd_send_signal, worker->pidfd, SIGKILL, NULL, 0);
     ain_runtime_reap_later(worker->runtime, worker->spawned ? worker->pid : 0, ain_fd_steal(&worker->pidfd),
@@ -237,6 +241,25 @@ void ain_worker_reaped(AinWorker *worker, int wait_status) {
   /* Results it published before it died are good: take them first. */
   ain_worker_poll(worker);
   ended_by_itself(worker, wait_status);
+}
+
+static void never_reaped(gpointer data) {
+  AinWorker *worker = data;
+  worker->unreaped = NULL;
+  worker->dead = TRUE;
+  ain_worker_poll(worker);
+  end_with(worker,
+           g_error_new(AIN_ERROR, AIN_ERROR_WORKER_DIED,
+                       "the process that ran model [%s] ended; how is not known, for the process that "
+                       "forked it does not answer",
+                       worker->spec.name));
+}
+
+static void forked_ended(guint32 events, gpointer data) {
+  (void)events;
+  AinWorker *worker = data;
+  ain_loop_unwatch(g_steal_pointer(&worker->pid_watch));
+  worker->unreaped = ain_loop_timer(worker->runtime->loop, ain_loop_now() + REAPED_US, never_reaped, worker);
 }
 
 void ain_worker_orphaned(AinWorker *worker, const GError *reason) {
@@ -608,7 +631,10 @@ void ain_worker_born(AinWorker *worker, pid_t pid, int pidfd) {
   worker->pidfd = pidfd;
   if (worker->phase == PHASE_ENDED) {
     kill_process(worker);
-  } else if (worker->phase == PHASE_STARTING) { /* its greeting may have overtaken the news of its birth */
+    return;
+  }
+  worker->pid_watch = ain_loop_watch(worker->runtime->loop, pidfd, EPOLLIN, forked_ended, worker);
+  if (worker->phase == PHASE_STARTING) { /* its greeting may have overtaken the news of its birth */
     worker->greeting =
         ain_loop_timer(worker->runtime->loop, ain_loop_now() + GREETING_US, greeting_overdue, worker);
   }

@@ -171,6 +171,23 @@ def test_prototype_that_hangs(node: Node, caller: Caller, make: Make) -> None:
     node.assert_running(since)
 
 
+def test_worker_dies_under_a_prototype_that_hangs(node: Node, caller: Caller, make: Make) -> None:
+    """Nobody tells how it ended: its request is refused all the same, and another prototype serves the next one."""
+    model = make("works")
+    workload = Workload(caller, model)
+    (worker,) = node.workers()
+    hanging = node.prototype()
+    node.allow(rf"model {model}: ", r"the Python runtime \(pid \d+\) does not answer")
+    caller.ask(model, workload.block(3))
+    time.sleep(0.3)
+    os.kill(hanging, signal.SIGSTOP)
+    os.kill(worker, signal.SIGKILL)
+    with pytest.raises(Refused, match=rf"\[{model}\] ended; how is not known"):
+        caller.answer()
+    check_alive(caller, model)
+    wait_until(lambda: not command(hanging), 10, "the one that hangs has gone")
+
+
 def test_prototype_killed_while_workers_run(node: Node, caller: Caller, make: Make) -> None:
     """Running requests get a sentence; what waits and what comes is answered; a registration is, too."""
     model, sound = make("works"), make("identity")
@@ -213,8 +230,8 @@ def test_prototype_that_dies_again_and_again(start_node: Start, models: Path) ->
             wait_until(lambda: bool(node.prototypes()), 10, "there is a prototype")
             os.kill(node.prototype(), signal.SIGKILL)
             wait_until(lambda: not node.prototypes(), 10, "it has gone")
-        beat = caller.heartbeat()
-        assert beat.status == "Unknown" and "signal 9" in beat.statusReason, beat
+        wait_until(lambda: caller.heartbeat().status == "Unknown", 5, "the third death is noticed")
+        assert "signal 9" in caller.heartbeat().statusReason
         wait_until(lambda: caller.heartbeat().status == "Running", 30, "the node is Running again")
         check_alive(caller, "kept")
         caller.drop("kept")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from caller import Refused, good
 from node import Node, Start
-from processes import memory_kib, wait_until
+from processes import children, memory_kib, wait_until
 from values import check_alive, harmful, series
 
 REPLICAS = 4
@@ -79,6 +79,21 @@ def test_replica_dies_alone(node: Node) -> None:
     ask_until(node, "heavy", REPLICAS)
     assert node.templates() == [template]
     assert re.search(r"model heavy: .*signal 9", node.log())
+
+
+def test_template_that_hangs(node: Node) -> None:
+    """Its other processes answer on; one that it was to fork loads the model for itself."""
+    node.allow("model heavy: ")
+    ask_until(node, "heavy", 2)
+    (template,) = node.templates()
+    its_own = set(children(template))
+    os.kill(template, signal.SIGSTOP)
+    os.kill(min(its_own), signal.SIGKILL)
+    ask_until(node, "heavy", len(node.workers()) + 1)
+    assert set(node.workers()) - its_own
+    with node.call() as caller:
+        check_alive(caller, "heavy", "small")
+    assert "does not answer; the next ones load the model for themselves" in node.log()
 
 
 def test_template_dies(node: Node) -> None:
