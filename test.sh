@@ -176,10 +176,10 @@ PYTEST_DEBUG_TEMPROOT=$lanes/a lane_waiting </dev/null &
 waiting=$!
 set +m
 trap 'kill -- "-$waiting" 2>/dev/null || true' EXIT
-trap 'exit 130' INT TERM
 PYTEST_DEBUG_TEMPROOT=$lanes/b lane_computing
 say "the lane that computes is through"
 wait "$waiting" || fail "the lane that waits ended early"
+trap - EXIT
 say "both lanes are through"
 
 # Nothing may be left: no process of a test, no shared memory.
