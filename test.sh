@@ -167,16 +167,15 @@ lane_computing() {
 }
 
 say "two lanes: tests that wait, and what computes"
-# Each lane has its own folder for pytest, which closes a shared one to other users whenever a suite starts.
+# The second lane has a folder of its own for pytest, which closes a shared one to other users whenever a suite starts.
 lanes=$(mktemp -d)
-mkdir "$lanes/a" "$lanes/b"
 chmod 755 "$lanes"
 set -m # a process group, to be ended as a whole when this script ends early
-PYTEST_DEBUG_TEMPROOT=$lanes/a lane_waiting </dev/null &
+lane_waiting </dev/null &
 waiting=$!
 set +m
 trap 'kill -- "-$waiting" 2>/dev/null || true' EXIT
-PYTEST_DEBUG_TEMPROOT=$lanes/b lane_computing
+PYTEST_DEBUG_TEMPROOT=$lanes lane_computing
 say "the lane that computes is through"
 wait "$waiting" || fail "the lane that waits ended early"
 trap - EXIT
