@@ -1,7 +1,8 @@
 #!/bin/bash
 # test.sh [--all] [--quick]: everything that must hold before a change lands; what CI runs.
 # Installs what is missing, builds (release, ASan+UBSan, TSan), lints, runs the unit, fuzz-corpus, wire, interpreter, model, TLS,
-# fault and cluster tests, the last by SQL on real IoTDB releases, and looks for anything left behind.
+# fault and cluster tests, the last by SQL on real IoTDB releases, and looks for anything left behind. After the release build
+# two lanes of steps run side by side: tests that mostly wait, and what computes. Each step's output is in build/test-logs.
 #   --all     also the tests that take long: IoTDB 2.0.10, built from source (about 6 minutes once), and time-outs of 60 s
 #   --quick   without the sanitizer builds and the cluster tests, for work on the code
 set -euo pipefail
@@ -25,28 +26,27 @@ done
 logs=$root/build/test-logs
 mkdir -p "$logs" "$cache"
 rm -f "$logs"/*.log
-passed=0
-failed=0
-failures=()
+results=$logs/results # a line for each step, of both lanes: "passed" or "FAILED" and its name
+: >"$results"
 
 # step NAME COMMAND...: runs it with its output in a log; a failure is shown and remembered, the others still run.
+# What is said goes out at once, so that the lines of two lanes do not mix.
 step() {
   local name=$1 begun=$SECONDS log
   shift
   log=$logs/$(printf '%s' "$name" | tr -c 'a-zA-Z0-9._\n' '-').log
   if "$@" >"$log" 2>&1; then
-    passed=$((passed + 1))
+    echo "passed $name" >>"$results"
     say "ok      $name ($((SECONDS - begun)) s) $(grep -hE '([0-9]+ passed|tests passed)' "$log" | tail -n 1 | tr -d '=')"
   else
-    failed=$((failed + 1))
-    failures+=("$name")
-    say "FAILED  $name ($((SECONDS - begun)) s), the end of $log:"
-    tail -n 60 "$log" | sed 's/^/    /'
+    echo "FAILED $name" >>"$results"
+    say "FAILED  $name ($((SECONDS - begun)) s), the end of $log:
+$(tail -n 60 "$log" | sed 's/^/    /')"
   fi
 }
 
 say "packages"
-need_packages "${build_packages[@]}" buildah clang-format clang-tidy debootstrap iproute2 mandoc openssl procps shellcheck strace \
+need_packages "${build_packages[@]}" buildah ccache clang-format clang-tidy debootstrap iproute2 mandoc openssl procps shellcheck strace \
   systemd util-linux
 model_python
 say "models run with $python"
@@ -86,17 +86,22 @@ before=$(pgrep -f "$root/build|-ainode-bin/lib" | sort || true)
 build() {
   cmake --preset "$1" && cmake --build --preset "$1"
 }
+# A clone made anew on the same path compiles only what changed; the reproducible build does without.
+if command -v ccache >/dev/null; then
+  export CMAKE_C_COMPILER_LAUNCHER=${CMAKE_C_COMPILER_LAUNCHER:-ccache} CCACHE_DIR=${CCACHE_DIR:-$cache/ccache}
+fi
 say "build and unit tests"
 step "build release" build release
 step "ctest release" ctest --preset release
 if [ -z "$quick" ]; then
-  for preset in asan tsan; do
-    step "build $preset" build "$preset"
-    step "ctest $preset" ctest --preset "$preset"
-  done
+  # Before the lanes: these call the release build again, whose programs the lanes run.
+  step "package" packaging/make-zip.sh build/package
+  step "Debian package" packaging/make-deb.sh build/package
+  AINODE_ZIP=$(find "$root/build/package" -name '*-ainode-bin.zip' | head -n 1)
+  AINODE_DEB=$(find "$root/build/package" -name '*.deb' | head -n 1)
+  export AINODE_ZIP AINODE_DEB
 fi
 
-say "lint"
 c_files() {
   git ls-files 'host/*.[ch]' 'pyruntime/*.[ch]' 'bench/*.[ch]' 'tests/*.[ch]'
 }
@@ -106,67 +111,90 @@ lint_format() {
 lint_tidy() {
   git ls-files 'host/*.c' 'pyruntime/*.c' | xargs -P "$(nproc)" -n 8 clang-tidy -p build/release --quiet
 }
-step "clang-format" lint_format
-step "clang-tidy" lint_tidy
-step "ruff" "$cache/venv-test/bin/python" -m ruff check .
 lint_shell() {
   git ls-files '*.sh' '.ci/run' ':!conf' | xargs shellcheck -x
 }
-step "shellcheck" lint_shell
-step "man pages" bash -c '! mandoc -Tlint -Wwarning docs/man/*.[0-9] | grep -v "missing date"'
 
-say "python tests"
-step "wire" pytest tests/wire
-step "stand-in ConfigNode" pytest tests/cluster_standin
-step "data session" pytest tests/session
-step "scripts" pytest tests/scripts
-step "fetch" pytest tests/fetch
-if [ -d "${PYENV_ROOT:-$HOME/.pyenv}/versions" ]; then
-  step "interpreters with packages" "$cache/venv-test/bin/python" tests/interpreters/environments.py
-  step "interpreters" pytest tests/interpreters
-else
-  say "        no pyenv here: of the interpreters only the distribution's python3 is tested"
-  step "interpreters" pytest tests/interpreters -k "debian or sandbox or venv or locks or offline"
-fi
-step "models" "$AIN_TEST_PYTHON" -m pytest -p no:cacheprovider -q tests/models
-step "doctor" pytest tests/doctor
-step "TLS" pytest tests/tls
-step "faults" pytest tests/faults
-if [ -z "$quick" ]; then
-  for preset in asan tsan; do
-    step "concurrency $preset" pytest tests/faults/test_concurrency.py --build-dir "build/$preset"
-  done
-fi
-if [ -z "$quick" ]; then
-  wait "$fetching" || { tail -n 20 "$logs/fetch.log"; fail "IoTDB could not be fetched or built"; }
-  step "package" packaging/make-zip.sh build/package
-  step "Debian package" packaging/make-deb.sh build/package
-  step "reproducible build" packaging/check-reproducible.sh build/package
-  AINODE_ZIP=$(find "$root/build/package" -name '*-ainode-bin.zip' | head -n 1)
-  AINODE_DEB=$(find "$root/build/package" -name '*.deb' | head -n 1)
-  export AINODE_ZIP AINODE_DEB
-  wait "$debootstrapping" || { tail -n 20 "$logs/debootstrap.log"; fail "debootstrap could not make a base system"; }
-  pyenv=()
-  [ -d "${PYENV_ROOT:-$HOME/.pyenv}/versions" ] || pyenv=(-k "not pyenv")
-  step "packages" pytest tests/packages "${pyenv[@]}"
-  step "cluster" pytest tests/cluster "${all[@]}"
+# The lane that mostly waits: tests of the release build with stand-ins for the cluster, which watch the clock.
+lane_waiting() {
+  step "wire" pytest tests/wire
+  step "stand-in ConfigNode" pytest tests/cluster_standin
+  step "data session" pytest tests/session
+  step "scripts" pytest tests/scripts
+  step "fetch" pytest tests/fetch
+  if [ -d "${PYENV_ROOT:-$HOME/.pyenv}/versions" ]; then
+    step "interpreters with packages" "$cache/venv-test/bin/python" tests/interpreters/environments.py
+    step "interpreters" pytest tests/interpreters
+  else
+    say "        no pyenv here: of the interpreters only the distribution's python3 is tested"
+    step "interpreters" pytest tests/interpreters -k "debian or sandbox or venv or locks or offline"
+  fi
+  step "doctor" pytest tests/doctor
+  step "TLS" pytest tests/tls
+  step "faults" pytest tests/faults
   if [ ${#all[@]} -gt 0 ]; then
     step "requests sent again, real times" env AIN_TEST_RESEND_SCALE=1 "$cache/venv-test/bin/python" -m pytest \
       -p no:cacheprovider -q tests/faults/test_resent.py
   fi
-fi
+}
+
+# gently COMMAND...: without taking the processor from the other lane's tests. Only for compilers and checkers.
+gently() {
+  (renice -n 10 -p "$BASHPID" >/dev/null && "$@")
+}
+
+# The lane that computes: checks of the sources, the sanitizers' builds, models, packages, real clusters.
+lane_computing() {
+  step "clang-format" lint_format
+  step "ruff" "$cache/venv-test/bin/python" -m ruff check .
+  step "shellcheck" lint_shell
+  step "man pages" bash -c '! mandoc -Tlint -Wwarning docs/man/*.[0-9] | grep -v "missing date"'
+  step "clang-tidy" gently lint_tidy
+  step "models" "$AIN_TEST_PYTHON" -m pytest -p no:cacheprovider -q tests/models
+  [ -z "$quick" ] || return 0
+  for preset in asan tsan; do
+    step "build $preset" gently build "$preset"
+    step "ctest $preset" ctest --preset "$preset"
+    step "concurrency $preset" pytest tests/faults/test_concurrency.py --build-dir "build/$preset"
+  done
+  step "reproducible build" gently packaging/check-reproducible.sh build/package
+  wait "$debootstrapping" || { tail -n 20 "$logs/debootstrap.log"; fail "debootstrap could not make a base system"; }
+  pyenv=()
+  [ -d "${PYENV_ROOT:-$HOME/.pyenv}/versions" ] || pyenv=(-k "not pyenv")
+  step "packages" pytest tests/packages "${pyenv[@]}"
+  wait "$fetching" || { tail -n 20 "$logs/fetch.log"; fail "IoTDB could not be fetched or built"; }
+  step "cluster" pytest tests/cluster "${all[@]}"
+}
+
+say "two lanes: tests that wait, and what computes"
+# The second lane has a folder of its own for pytest, which closes a shared one to other users whenever a suite starts.
+lanes=$(mktemp -d)
+chmod 755 "$lanes"
+set -m # a process group, to be ended as a whole when this script ends early
+lane_waiting </dev/null &
+waiting=$!
+set +m
+trap 'kill -- "-$waiting" 2>/dev/null || true' EXIT
+PYTEST_DEBUG_TEMPROOT=$lanes lane_computing
+say "the lane that computes is through"
+wait "$waiting" || fail "the lane that waits ended early"
+trap - EXIT
+say "both lanes are through"
 
 # Nothing may be left: no process of a test, no shared memory.
 after=$(pgrep -f "$root/build|-ainode-bin/lib" | sort || true)
 left=$(comm -13 <(echo "$before") <(echo "$after") | tr '\n' ' ')
 if [ -n "${left// /}" ]; then
-  failed=$((failed + 1))
-  failures+=("left behind: processes $left")
+  echo "FAILED left behind: processes $left" >>"$results"
   ps -o pid,args -p "${left// /,}" 2>/dev/null | cut -c1-160 || true
 fi
 
+passed=$(grep -c '^passed ' "$results" || true)
+failed=$(grep -c '^FAILED ' "$results" || true)
 if [ "$failed" -gt 0 ]; then
-  say "failed: $(printf '%s; ' "${failures[@]}")"
+  say "failed: $(sed -n 's/^FAILED \(.*\)/\1; /p' "$results" | tr -d '\n')"
+else
+  rm -rf "$lanes" # of a failure, the tests' folders are there to look at
 fi
 say "done"
 echo "$passed passed, $failed failed"

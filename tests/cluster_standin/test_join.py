@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import struct
 import threading
 import time
@@ -10,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import free_port
 from standins.confignode import (
     NO_CLUSTER_ID,
     NOT_INITIALIZED,
@@ -31,12 +31,6 @@ from standins.confignode import (
 
 REJECTED, UNREACHABLE, INTERNAL, INVALID = 19, 20, 1, 2
 A, C, D, E, F, G, H = (1 << i for i in range(7))
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def properties(system_dir: Path) -> list[tuple[str, str]]:

@@ -24,6 +24,14 @@ STDLIB = f"/usr/lib/python{VERSION}"
 PACKAGES = "/usr/lib/python3/dist-packages"
 
 
+def namespace(pid: str) -> str:
+    """The mount namespace of a process; empty when it has gone."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/mnt")
+    except OSError:
+        return ""
+
+
 def folder_of(package: str) -> str:
     """Where the distribution's package lies; the overlay can damage it there."""
     folder = f"{PACKAGES}/{package}"
@@ -174,12 +182,16 @@ def test_system_library_missing(machine: Machine) -> None:
 def test_import_that_never_ends(machine: Machine) -> None:
     """It is bounded, and its process does not stay."""
     begin = time.monotonic()
-    breaking = f"echo 'import time; time.sleep(987654)' >{folder_of('numpy')}/__init__.py"
+    seen = machine.home / "namespaces"  # those of other tests' probes are none of ours
+    breaking = f"echo 'import time; time.sleep(987654)' >{folder_of('numpy')}/__init__.py\n"
+    breaking += f"readlink /proc/self/ns/mnt >>'{seen}'"
     report = machine.examine("--limit", "4", overlay=True, breaking=breaking)
     report.named("numpy", "error", "did not end within 3.5 s")
     assert time.monotonic() - begin < 60
+    ours = seen.read_text().split()
+    assert len(ours) == 2
     left = subprocess.run(["pgrep", "-f", "AIN-PROBE-BEGIN.* numpy$"], capture_output=True, text=True, check=False)
-    assert left.stdout == ""
+    assert [pid for pid in left.stdout.split() if namespace(pid) in ours] == []
 
 
 def test_old_pip(machine: Machine) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 import signal
-import socket
 import ssl
 import subprocess
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 
 from caller import Caller
 from generated import ROOT, Service
+from ports import free_port
 from processes import children, command, descriptors, is_spare, is_zombie, listening_ports, marked, wait_until
 from standins.confignode import Bindings, ConfigNode, Heartbeat
 
@@ -27,13 +27,6 @@ LOG_LINE = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d,\d{3} (DEBUG|INFO|WARNIN
 #: Counts what an earlier test caused.
 LATE = re.compile(r"more messages about refused requests and connections were left out$")
 SUPPRESSIONS = ROOT / "tests" / "support" / "tsan.supp"
-
-
-def free_port() -> int:
-    """A port nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass(frozen=True)
