@@ -26,7 +26,7 @@ def test_next_worker_sees_what_was_installed(
         for name in ("first", "second"):
             caller.register(name, (models / "identity").as_uri())
         check_alive(caller, "first")
-        (old_worker,) = node.workers()
+        old_worker = node.worker()
         old = node.prototype()
         caller.drop("second")
         assert node.prototype() == old, "nothing was changed yet"
@@ -35,7 +35,7 @@ def test_next_worker_sees_what_was_installed(
         assert "the Python environment has changed" in node.log()
         assert "runtime: the new environment is seen" in node.log()
         check_alive(caller, "second", "first")
-        (new_worker,) = set(node.workers()) - {old_worker}
+        new_worker = node.worker(old_worker)
         assert prototype_of(node, old_worker) == old and prototype_of(node, new_worker) != old
         types = caller.types
         caller.call("unloadModel", types.TUnloadModelReq(modelId="first", deviceIdList=["cpu"]))
@@ -58,7 +58,7 @@ def test_old_prototype_dies(start_node: Start, models: Path, environment: tuple[
         since = time.monotonic()
         caller.register("second", (models / "identity").as_uri())
         check_alive(caller, "second")
-        (worker,) = [pid for pid in node.workers() if prototype_of(node, pid) != old]
+        worker = node.worker(*[pid for pid in node.workers() if prototype_of(node, pid) == old])
         subprocess.run(["kill", "-9", str(old)], check=True)
         wait_until(lambda: old not in node.prototypes(), 10, "it has gone")
         check_alive(caller, "first", "second")

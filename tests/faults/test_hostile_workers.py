@@ -305,7 +305,7 @@ def test_ends_all_the_same(node: Node, late: Caller, tmp_path: Path, habit: str)
     late.register("stubborn", write_pipeline(tmp_path / "stubborn", HOSTILE, framework="numpy"))
     node.allow("model stubborn: ")
     assert np.allclose(ask(late, "stubborn", STUBBORN[habit]), ANSWER)
-    (worker,) = set(node.workers()) - before
+    worker = node.worker(*before)
     late.drop("stubborn")
     wait_until(lambda: not os.path.exists(f"/proc/{worker}"), 10, "its process is gone")
 

@@ -21,8 +21,7 @@ def worker_of(node: Node, caller: Caller, model: str) -> int:
     """The process that appears when the model is asked for the first time."""
     before = set(node.workers())
     caller.infer(model, series())
-    (worker,) = set(node.workers()) - before
-    return worker
+    return node.worker(*before)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +41,7 @@ def test_worker_killed_while_it_runs(
     workload = Workload(caller, model)
     check_alive(caller, sound)
     node.allow(rf"model {model}: ")
-    (worker,) = [pid for pid in node.workers() if pid != worker_of_other(node, sound)]
+    worker = node.worker(worker_of_other(node, sound))
     since = time.monotonic()
     caller.ask(model, workload.block(3))
     caller.ask(model, series(8))
@@ -63,7 +62,10 @@ def worker_of_other(node: Node, model: str) -> int:
     """The worker that does the next request of this model, by its use of the processor."""
 
     def ticks(pid: int) -> int:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        except OSError:  # it was one of a registration, and has gone
+            return 0
         return int(fields[11]) + int(fields[12])
 
     before = {pid: ticks(pid) for pid in node.workers()}
@@ -92,7 +94,7 @@ def test_idle_worker_killed(node: Node, caller: Caller, make: Make) -> None:
         started = time.monotonic()
         check_alive(caller, model)
         times.append(time.monotonic() - started)
-        (worker,) = node.workers()
+        worker = node.worker()
     times.sort()
     print(f"answer of a new worker: median {times[10] * 1e3:.1f} ms, slowest {times[-1] * 1e3:.1f} ms")
     node.assert_running(since)
@@ -113,7 +115,7 @@ def test_request_meets_a_worker_that_dies(node: Node, caller: Caller, make: Make
             refused += 1
             assert "signal 9" in answer.message
         check_alive(caller, model)
-        (worker,) = [pid for pid in node.workers() if pid != worker]
+        worker = node.worker(worker)
     print(f"{refused} of 30 requests were running when their worker died")
 
 
@@ -141,7 +143,7 @@ def test_idle_prototype_killed(node: Node, caller: Caller, make: Make) -> None:
     model = make("identity")
     check_alive(caller, model)
     node.allow(r"the Python runtime \(.*signal 9", rf"model {model}: the Python runtime")
-    worker = node.workers()[0]
+    worker = node.worker()
     since = time.monotonic()
     kill_prototype(node)
     wait_until(lambda: not command(worker), 5, "the worker has gone with it")
@@ -175,7 +177,7 @@ def test_worker_dies_under_a_prototype_that_hangs(node: Node, caller: Caller, ma
     """Nobody tells how it ended: its request is refused all the same, and another prototype serves the next one."""
     model = make("works")
     workload = Workload(caller, model)
-    (worker,) = node.workers()
+    worker = node.worker()
     hanging = node.prototype()
     node.allow(rf"model {model}: ", r"the Python runtime \(pid \d+\) does not answer")
     caller.ask(model, workload.block(3))
@@ -368,7 +370,7 @@ def test_harmful_during_kills(node: Node, caller: Caller, make: Make) -> None:
     for round_number in range(6):
         check_alive(caller, model)
         if round_number % 2:
-            os.kill(node.workers()[0], signal.SIGKILL)
+            os.kill(node.worker(), signal.SIGKILL)
         else:
             with pytest.raises(Refused, match="signal 11"):
                 caller.infer(model, harmful())

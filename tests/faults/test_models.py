@@ -100,7 +100,7 @@ def test_output_that_is_no_text(node: Node, caller: Caller, make: Make) -> None:
     before = set(node.workers())
     model = make("identity")
     check_alive(caller, model)
-    (worker,) = set(node.workers()) - before
+    worker = node.worker(*before)
     with open(f"/proc/{worker}/fd/2", "wb", buffering=0) as output:
         output.write(b"\xff\xfe\x00\x01\x80 noise\r\x1b[2J\n" + b"\xc3(" * 5000 + b"\nafterwards\n")
     wait_until(lambda: f"model {model}: afterwards" in node.log(), 10, "the output is in the log")
@@ -202,7 +202,7 @@ def test_worker_inherits_nothing(node: Node, caller: Caller, make: Make) -> None
     """A worker has the descriptors of its channel and its output, and none of the host's."""
     before = set(node.workers())
     check_alive(caller, make("identity"))
-    (worker,) = set(node.workers()) - before
+    worker = node.worker(*before)
     found = {fd: os.readlink(f"/proc/{worker}/fd/{fd}") for fd in os.listdir(f"/proc/{worker}/fd")}
     foreign = {fd: what for fd, what in found.items() if int(fd) > 7 and not what.startswith("/")}
     assert not foreign, found

@@ -278,7 +278,7 @@ def test_many_registrations_at_once(node: Node, caller: Caller, models: Path) ->
     print(f"20 registrations at once: {time.monotonic() - since:.2f} s")
     assert caller.states() == dict.fromkeys(names, "ACTIVE")
     check_alive(caller, *names)
-    assert len(node.workers()) == 20
+    wait_until(lambda: len(node.workers()) == 20, 10, "each has one process")
     for name in names:
         caller.drop(name)
     wait_until(lambda: not node.workers(), 10, "their workers are gone")

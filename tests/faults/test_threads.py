@@ -32,7 +32,7 @@ def test_stored_number_is_used(start_node: Start, models: Path) -> None:
         node.start()
         with node.call() as caller:
             assert np.allclose(caller.infer("wide", series(1)), found, rtol=1e-4)
-            (worker,) = node.workers()
+            worker = node.worker()
             counts[threads] = thread_count(worker)
             prototype = thread_count(node.prototype())
             caller.register("another", (models / "identity").as_uri())

@@ -171,6 +171,18 @@ class Node:
         forked += [pid for template in templates for pid in children(template)]
         return forked + [pid for pid in children(self.pid) if "worker" in command(pid)]
 
+    def worker(self, *others: int) -> int:
+        """The only one beside the others, once those that were told to end (of registrations, say) have gone."""
+        found: set[int] = set()
+
+        def one() -> bool:
+            found.clear()
+            found.update(set(self.workers()) - set(others))
+            return len(found) == 1
+
+        wait_until(one, 10, f"there is one worker beside {others}, not {found}")
+        return found.pop()
+
     def templates(self) -> list[int]:
         """Processes that hold a model for others which they fork; told by what only they have open."""
 
