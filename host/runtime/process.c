@@ -181,7 +181,9 @@ gboolean ain_process_send(int control, guint32 type, guint64 id, guint64 value, 
     memcpy(CMSG_DATA(header), fds, sizeof(int) * n_fds);
   }
   if (sendmsg(control, &packet, MSG_NOSIGNAL | MSG_DONTWAIT) < 0) {
-    ain_error_set_errno(error, AIN_ERROR_INTERNAL, errno, "cannot reach the runtime process");
+    int failed = errno;
+    ain_error_set_errno(error, AIN_ERROR_INTERNAL, failed, "cannot reach the runtime process");
+    errno = failed; /* for who tells its end from other failures */
     return FALSE;
   }
   return TRUE;

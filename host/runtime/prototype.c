@@ -4,6 +4,7 @@
 #include "base/error.h"
 #include "base/fd.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -429,8 +430,15 @@ gboolean ain_prototype_fork(AinPrototype *prototype, AinWorker *worker, guint64 
                 prototype->reason != NULL ? prototype->reason : "the Python runtime is not started");
     return FALSE;
   }
+  g_autoptr(GError) unsent = NULL;
   if (!ain_process_send(prototype->control, AIN_MESSAGE_FORK, request, 0, "", fds->fds, AIN_PROCESS_FDS,
-                        error)) {
+                        &unsent)) {
+    if (errno == EPIPE || errno == ECONNRESET) { /* the news of its end is on its way: as if it were here */
+      g_set_error(error, AIN_ERROR, AIN_ERROR_ENVIRONMENT, "the Python runtime (%s) has just ended",
+                  prototype->runtime->config.python);
+    } else {
+      g_propagate_error(error, g_steal_pointer(&unsent));
+    }
     return FALSE;
   }
   Child child = { .request = request, .worker = worker };
