@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import re
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -163,7 +164,8 @@ def test_closes_everything(node: Node, late: Caller, caller: Caller, make: Make,
 #: Lies in the ring -> what the reply says about it.
 LIES = {
     "more answers than jobs": ("struct.pack_into('=I', page, 16, 1000)", "more answers"),
-    "an answer to no job": ("struct.pack_into('=I', page, 16, head)", "a job it was not given"),
+    # or the host looks only when the true answer rings, which is then one too many
+    "an answer to no job": ("struct.pack_into('=I', page, 16, head)", "a job it was not given|more answers"),
     "a message of no kind": ("_ainode.send(99, 0, 0, '')", "does not fit its state"),
     "loaded twice": ("_ainode.send(3, 0, 0, 'dtype=float32')", "does not fit its state"),
     "a child that is none": ("_ainode.send(7, 1, os.getppid(), '')", "does not fit its state"),
@@ -182,7 +184,7 @@ def test_lies(node: Node, late: Caller, caller: Caller, make: Make, hostile: str
     node.allow(rf"model {hostile}: ")
     with pytest.raises(Refused) as caught:
         ask(late, hostile, code + "\ntime.sleep(4)")
-    assert part in caught.value.message and hostile in caught.value.message
+    assert re.search(part, caught.value.message) and hostile in caught.value.message
     check_others(node, caller, sound, hostile)
 
 

@@ -178,7 +178,7 @@ def test_crash_loop_waits_longer_each_time_and_ends(start_node: Start, models: P
             refused = refusal(caller, "bad", harmful())
             assert "signal 8" in refused.message
             times.append(time.monotonic() - started)
-        assert times[6] > 4 * times[3] > 0.2, times
+        assert times[3] > 0.2 and times[6] > 1.6, times  # 100 ms after the second end, doubled after each
         refused = refusal(caller, "bad", series())
         for part in ("[bad]", "8 times", "signal 8", "LOAD MODEL", "new registration"):
             assert part in refused.message, refused
