@@ -181,7 +181,7 @@ def test_a_slow_body(liar: Liar, tmp_path: Path) -> None:
     begun = time.monotonic()
     status, said = run(url, tmp_path, timeout_s=2)
     assert (status, "within the 2 s" in said) == (FAILED, True)
-    assert time.monotonic() - begun < 15
+    assert time.monotonic() - begun < 25
 
 
 @pytest.mark.parametrize("announced", [8000, 70_000])

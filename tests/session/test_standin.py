@@ -136,7 +136,7 @@ def test_waits_for_a_datanode(bindings: Bindings, probe: Probe) -> None:
         assert probe(nodes=[node], wait_ms=5000).one("opened")
         node.script(OPEN, *[Answer(203, "starting")] * 20)
         refused = probe(nodes=[node], wait_ms=700)
-        assert 0.5 < refused.seconds < 5
+        assert 0.5 < refused.seconds < 9  # twenty answers take longer
         assert "203: starting" in refused.one("refused")["message"]
 
 
@@ -241,20 +241,20 @@ def test_slow_and_silent(node: DataNode, probe: Probe) -> None:
     node.script(EXECUTE, Slow(0.3))
     assert rows_of(probe("select n"))["n"] == "3"
     node.script(EXECUTE, Silent())
-    outcome = probe("select n", reply_ms=300)
+    outcome = probe("select n", reply_ms=2000)
     assert outcome.one("failed")["code"] == str(TIMEOUT)
     assert len(node.calls(EXECUTE)) == 2, "what took too long is not run again"
     node.script(EXECUTE, Silent())
-    outcome = probe("select n", deadline_ms=300)
-    assert outcome.one("failed")["code"] == str(TIMEOUT) and outcome.seconds < 5
-    assert 0 < node.calls(EXECUTE)[-1].args.req.timeout <= 300, "the DataNode is told when to give up"
+    outcome = probe("select n", deadline_ms=2000)
+    assert outcome.one("failed")["code"] == str(TIMEOUT) and outcome.seconds < 20
+    assert 0 < node.calls(EXECUTE)[-1].args.req.timeout <= 2000, "the DataNode is told when to give up"
     node.script(OPEN, Silent())
     assert probe(reply_ms=300).one("refused")["code"] == str(UNREACHABLE)
 
 
 def test_deadline_over_all_pages(node: DataNode, probe: Probe) -> None:
     node.tables["select n"] = numbers(30_000)
-    failed = probe("select n", deadline_ms=500, pause_ms=100, fetch_rows=1000).one("failed")
+    failed = probe("select n", deadline_ms=2500, pause_ms=150, fetch_rows=1000).one("failed")
     assert failed["code"] == str(TIMEOUT)
 
 
@@ -262,9 +262,9 @@ def test_cancel(node: DataNode, probe: Probe) -> None:
     node.tables["select n"] = numbers(3)
     for method in (OPEN, EXECUTE):
         node.script(method, Silent())
-        outcome = probe("select n", cancel_after_ms=200)
+        outcome = probe("select n", cancel_after_ms=1500)
         event = outcome.one("refused" if method == OPEN else "failed")
-        assert event["code"] == str(CANCELLED) and outcome.seconds < 5
+        assert event["code"] == str(CANCELLED) and outcome.seconds < 15
 
 
 def test_limits(node: DataNode, probe: Probe) -> None:
@@ -414,4 +414,4 @@ def test_slow_drip(node: DataNode, probe: Probe) -> None:
     """A peer that keeps the connection open and sends nothing costs one reply time."""
     with RawService(banner=b"\x00\x00", close=False) as slow:
         outcome = probe("select n", nodes=[slow], reply_ms=400)
-        assert outcome.one("refused")["code"] == str(UNREACHABLE) and outcome.seconds < 5
+        assert outcome.one("refused")["code"] == str(UNREACHABLE) and outcome.seconds < 15
