@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import re
+import select
 import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
-from caller import Refused
+from caller import Caller, Refused, good
 from node import Make, Node, Start
+from pipelines import DRIFT, drift, write_pipeline
 from processes import wait_until
+from tsblock import decode, encode
 from values import Workload, check_alive, harmful, series
 
 
@@ -23,35 +26,58 @@ def test_worker_is_freed_when_the_client_goes(start_node: Start, models: Path) -
         caller.register("loops", (models / "never_returns").as_uri())
         check_alive(caller, "loops")
         leaving = node.call()
-        leaving.ask("loops", harmful())
-        time.sleep(0.3)
+        with node.computing():
+            leaving.ask("loops", harmful())
         gone = time.monotonic()
         leaving.close()
         check_alive(caller, "loops")
         took = time.monotonic() - gone
-        assert 0.9 < took < 3, took
+        print(f"answered {took:.2f} s after the other client went")
+        assert 0.9 < took < 30, took  # nothing else would end it
         caller.drop("loops")
 
 
-def test_every_orphan_has_its_own_grace(start_node: Start, models: Path) -> None:
+#: Says that it runs, and takes as long as it is told, whatever else the machine does.
+TAKES = DRIFT.replace(
+    "outputs = []",
+    """outputs = []
+        import time
+        print('runs', flush=True)
+        time.sleep(float(infer_kwargs['takes']))""",
+)
+
+
+def test_every_orphan_has_its_own_grace(start_node: Start, tmp_path: Path) -> None:
     """A second client that goes shortly before the first one's grace ends still has its own."""
-    node = start_node(AIN_ORPHAN_GRACE_MS="1500", AIN_INFERENCE_TIMEOUT_MS="0")
-    with node.call() as caller:
-        caller.register("works", (models / "works").as_uri())
-        workload = Workload(caller, "works")
-        first, second = node.call(), node.call()
-        first.ask("works", workload.block(1.0))
-        time.sleep(0.1)
+    node = start_node(AIN_ORPHAN_GRACE_MS="5000", AIN_INFERENCE_TIMEOUT_MS="0")
+    node.allow("the first run of the pipeline failed")
+    values = np.arange(20.0).reshape(20, 1)
+
+    def ask(caller: Caller, takes: float) -> None:
+        options = {"takes": str(takes)}
+        request = caller.types.TForecastReq(modelId="takes", inputData=encode(values), outputLength=3, options=options)
+        caller.send("forecast", request)
+
+    with node.call("H") as caller:
+        caller.register("takes", write_pipeline(tmp_path / "takes", TAKES, framework="numpy"))
+        ask(caller, 0)
+        good(caller.receive())
+        first, second = node.call("H"), node.call("H")
+        runs = node.log().count("model takes: runs")
+        ask(first, 1.0)
+        wait_until(lambda: node.log().count("model takes: runs") > runs, 20, "it runs")
+        begun = time.monotonic()
         first.close()  # its run ends by itself within the grace
-        second.ask("works", workload.block(2.0))
-        time.sleep(1.2)
-        left = time.monotonic()
+        ask(second, 6.0)
+        time.sleep(4)
         second.close()
-        time.sleep(0.9)  # the first one's grace is over now, the second one's is not
+        time.sleep(max(0.0, begun + 5.5 - time.monotonic()))  # the first one's grace is over, the second one's is not
         assert "nobody waits" not in node.log()
-        check_alive(caller, "works")
-        assert time.monotonic() - left < 4
-        caller.drop("works")
+        ask(caller, 0)
+        (block,) = good(caller.receive()).forecastResult
+        assert np.allclose(decode(block), drift(values, 3))
+        assert "nobody waits" not in node.log()
+        caller.drop("takes")
 
 
 def leave_while_it_runs(node: Node, model: str, orphans: int) -> None:
@@ -76,7 +102,7 @@ def test_clients_that_leave_do_not_make_a_model_fail(start_node: Start, models: 
             leave_while_it_runs(node, "loops", seen)
         started = time.monotonic()
         check_alive(caller, "loops")
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 15  # a model that ended ten times would wait for half a minute
         caller.drop("loops")
 
 
@@ -86,20 +112,23 @@ def test_waiting_requests_go_with_their_client(start_node: Start, models: Path) 
     with node.call() as caller:
         caller.register("works", (models / "works").as_uri())
         workload = Workload(caller, "works")
-        caller.ask("works", workload.block(1.5))
-        time.sleep(0.2)
+        with node.computing():
+            caller.ask("works", workload.block(1.5))
         leaving = [node.call() for _ in range(20)]
         for index, client in enumerate(leaving):
             client.ask("works", workload.block(1.0 + index * 0.01))
-        time.sleep(0.3)
+        node.settle()
         for client in leaving:
             client.close()
         started = time.monotonic()
         assert caller.answer()[0].shape == (96, 2)
         check_alive(caller, "works")
-        # One of them may have been in the worker's second slot; twenty would take twenty seconds.
-        assert time.monotonic() - started < 6
+        print(f"answered {time.monotonic() - started:.1f} s after the others left")
         caller.drop("works")
+    node.stop()
+    totals = re.search(r"totals: .* (\d+) model runs of (\d+) samples", node.log())
+    # One of them may have been in the worker's second slot.
+    assert totals and int(totals[2]) <= Workload.RUNS + 3, totals and totals[0]
 
 
 def test_request_sent_again_takes_over(start_node: Start, models: Path) -> None:
@@ -114,7 +143,6 @@ def test_request_sent_again_takes_over(start_node: Start, models: Path) -> None:
             with node.call() as impatient:
                 impatient.ask("works", block)
                 time.sleep(0.6)
-        time.monotonic()
         with node.call() as patient:
             assert patient.infer("works", block).shape == (96, 2)
         # Finished while nobody listened: kept for a moment.
@@ -131,36 +159,36 @@ def test_request_sent_again_takes_over(start_node: Start, models: Path) -> None:
     assert totals and int(totals[3]) == Workload.RUNS + 1 + 2, totals and totals[0]
 
 
-def test_queue_over_its_bound_answers_at_once(node: Node, make: Make) -> None:
+def has_answer(*callers: Caller) -> int:
+    """How many of them have something to read."""
+    return len(select.select([caller.connection for caller in callers], [], [], 0)[0])
+
+
+def test_queue_over_its_bound_answers_at_once(start_node: Start, models: Path) -> None:
     """Eight wait (ain_queue_max_requests); the ninth is told so without waiting."""
-    model = make("works")
+    node = start_node(AIN_QUEUE_MAX_REQUESTS="8")
     with node.call() as caller:
-        workload = Workload(caller, model)
+        caller.register("works", (models / "works").as_uri())
+        workload = Workload(caller, "works")
         clients = [node.call() for _ in range(16)]
-        since = time.monotonic()
-        caller.ask(model, workload.block(2))
-        time.sleep(0.3)
+        with node.computing():
+            caller.ask("works", workload.block(4))
         for index, client in enumerate(clients):
-            client.ask(model, series(index))
-        refused = []
-        for client in clients[10:]:
-            with pytest.raises(Refused) as caught:
-                client.answer()
-            refused.append(caught.value.message)
-        assert time.monotonic() - since < 1.5, "the refusals waited for the model"
-        for part in (model, "8 requests waiting", "ain_queue_max_requests", "try again"):
-            assert all(part in message for message in refused), refused[0]
+            client.ask("works", series(index))
+        wait_until(lambda: has_answer(*clients) >= 6, 30, "the refusals have come")
+        assert not has_answer(caller), "the refusals waited for the model"
         assert caller.answer()[0].shape == (96, 2)
-        answered = 0
-        for index, client in enumerate(clients[:10]):
+        answered, refused = 0, []
+        for index, client in enumerate(clients):
             try:
                 assert np.array_equal(client.answer()[0], series(index))
                 answered += 1
             except Refused as refusal:
-                assert "8 requests waiting" in refusal.message
-        assert answered >= 8
-        for client in clients:
+                refused.append(refusal.message)
             client.close()
+        assert answered >= 8 and len(refused) >= 6
+        for part in ("works", "8 requests waiting", "ain_queue_max_requests", "try again"):
+            assert all(part in message for message in refused), refused[0]
 
 
 def test_queue_bound_in_bytes(start_node: Start, models: Path) -> None:
@@ -170,8 +198,8 @@ def test_queue_bound_in_bytes(start_node: Start, models: Path) -> None:
         caller.register("works", (models / "works").as_uri())
         workload = Workload(caller, "works")
         clients = [node.call() for _ in range(8)]
-        caller.ask("works", workload.block(1.5))
-        time.sleep(0.3)
+        with node.computing():
+            caller.ask("works", workload.block(1.5))
         large = np.zeros((20_000, 2), np.float32)  # 320 KB on the wire
         for client in clients:
             client.ask("works", large)
@@ -188,25 +216,25 @@ def test_queue_bound_in_bytes(start_node: Start, models: Path) -> None:
         caller.drop("works")
 
 
-def test_drop_while_it_runs(node: Node, make: Make) -> None:
+def test_drop_while_it_runs(start_node: Start, models: Path) -> None:
     """The running request and those that wait are answered; new ones are told; the files go."""
-    model = make("works")
+    node = start_node()
     with node.call() as caller, node.call() as waiting, node.call() as other:
-        workload = Workload(caller, model)
-        caller.ask(model, workload.block(2))
-        time.sleep(0.2)
+        caller.register("works", (models / "works").as_uri())
+        workload = Workload(caller, "works")
+        with node.computing():
+            caller.ask("works", workload.block(4))
         for _ in range(6):
-            waiting.ask(model, series())
-        time.sleep(0.2)
-        since = time.monotonic()
-        other.drop(model)
-        assert time.monotonic() - since < 1.5, "the drop waited for the request"
+            waiting.ask("works", series())
+        node.settle()
+        other.drop("works")
+        assert not has_answer(caller), "the drop waited for the request"
         with pytest.raises(Refused, match="there is no model"):
-            other.infer(model, series())
+            other.infer("works", series())
         for _ in range(6):
             assert np.array_equal(waiting.answer()[0], series())
         assert caller.answer()[0].shape == (96, 2)
-        wait_until(lambda: not (node.home / "data/ainode/models" / model).exists(), 5, "the files are gone")
+        wait_until(lambda: not (node.home / "data/ainode/models/works").exists(), 20, "the files are gone")
 
 
 def test_drop_gives_waiting_requests_a_bounded_time(start_node: Start, models: Path) -> None:
@@ -215,11 +243,11 @@ def test_drop_gives_waiting_requests_a_bounded_time(start_node: Start, models: P
     with node.call() as caller, node.call() as waiting, node.call() as other:
         caller.register("works", (models / "works").as_uri())
         workload = Workload(caller, "works")
-        caller.ask("works", workload.block(3))
-        time.sleep(0.2)
+        with node.computing():
+            caller.ask("works", workload.block(3))
         for _ in range(3):
             waiting.ask("works", series())
-        time.sleep(0.1)
+        node.settle()
         other.drop("works")
         told = []
         for _ in range(3):
@@ -292,7 +320,7 @@ def test_unload_under_load_is_answered(node: Node, make: Make) -> None:
     threads = [threading.Thread(target=client, args=(index,)) for index in range(4)]
     for thread in threads:
         thread.start()
-    with node.call("H", timeout=10) as caller:
+    with node.call("H") as caller:
         types = caller.types
         for _ in range(10):
             loaded = caller.call("loadModel", types.TLoadModelReq(existingModelId=model, deviceIdList=["cpu"]))

@@ -70,7 +70,8 @@ def test_devices_are_shown_and_used(two_devices: Node, latest: Caller, models: P
     wait_until(lambda: len(two_devices.workers()) == 4, 20, "there is a process for each place")
     assert loaded(latest) == {"0": {"first": 1}, "1": {"first": 1, "second": 1}, "cpu": {"first": 1}}
     for model, number in (("first", "0"), ("first", "1"), ("second", "1")):
-        assert f"model {model}: stand-in: this process sees device {number}" in two_devices.log()
+        words = f"model {model}: stand-in: this process sees device {number}"
+        wait_until(lambda words=words: words in two_devices.log(), 20, words)
     for index in range(12):
         assert np.array_equal(latest.infer("first", series(index)), series(index))
     check_alive(latest, "first", "second")
@@ -100,7 +101,12 @@ def test_slots_are_pinned_where_it_pays(
     place(latest, "unload", "first", "cpu")
     place(latest, "load", "first", "0")
     wait_until(lambda: said in two_devices.log(), 20, "the log says what was found")
-    made = re.findall(r"stand-in: (register|unregister) \d+ bytes(.*)", two_devices.log())
+
+    def registered() -> list[tuple[str, str]]:
+        return re.findall(r"stand-in: (register|unregister) \d+ bytes(.*)", two_devices.log())
+
+    wait_until(lambda: len(registered()) >= len(calls), 20, f"the library was called: {calls}")
+    made = registered()
     assert tuple(call for call, _ in made) == calls
     assert all(flags == " with flags 9" for call, flags in made if call == "register"), "read only, portable"
     for index in range(8):

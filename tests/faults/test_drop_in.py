@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from caller import Caller
 from generated import ROOT
 from node import Node, Start
-from processes import wait_until
+from processes import descriptors, wait_until
 
 GOLDEN = ROOT / "tests" / "models" / "golden" / "timer_xl"
 STRANGER = 4321
@@ -50,12 +51,19 @@ def folder(node: Node) -> Path:
     return node.home / "data" / "ainode" / "models" / "weights" / "timer_xl"
 
 
+def is_watched(node: Node, folder: Path) -> bool:
+    """Whether the node has asked the kernel to tell what happens there."""
+    inode = re.compile(rf"^inotify .*\bino:{folder.stat().st_ino:x} ", re.MULTILINE)
+    return any(inode.search(Path(f"/proc/{node.pid}/fdinfo/{fd}").read_text())
+               for fd, what in descriptors(node.pid).items() if "inotify" in what)  # fmt: skip
+
+
 def test_a_slow_writer_is_waited_for(node: Node, folder: Path) -> None:
     """It allocates all of the file at once, writes the header, pauses: size and header are right meanwhile."""
     data = (GOLDEN / "model.safetensors").read_bytes()
     with node.call() as caller:
         folder.mkdir()
-        time.sleep(0.5)  # the folder is watched
+        wait_until(lambda: is_watched(node, folder), 20, "the folder is watched")
         shutil.copyfile(GOLDEN / "config.json", folder / "config.json")
         give_away(folder / "config.json")
         target = folder / "model.safetensors"

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from caller import Refused
 from node import Start
+from processes import wait_until
 from values import check_alive, harmful
 
 ENDS = """import os, sys
@@ -42,10 +43,10 @@ def test_memory_limit(start_node: Start, models: Path) -> None:
         caller.register("eater", (models / "eats_memory").as_uri())
         caller.register("sound", (models / "identity").as_uri())
         check_alive(caller, "eater", "sound")
-        workers = node.workers()
+        wait_until(lambda: len(node.workers()) == 2, 10, "there is one process for each")
+        limits = Path(f"/proc/{node.workers()[0]}/limits").read_text(encoding="ascii")
+        assert re.search(rf"Max data size +{2 << 30} +{2 << 30}", limits), limits
         with pytest.raises(Refused) as caught:
             caller.infer("eater", harmful())
         assert re.search("memory", caught.value.message) and "eater" in caught.value.message, caught.value
-        limits = Path(f"/proc/{workers[0]}/limits").read_text(encoding="ascii")
-        assert re.search(rf"Max data size +{2 << 30} +{2 << 30}", limits), limits
         check_alive(caller, "eater", "sound")

@@ -6,14 +6,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from node import Node, Start
-from processes import wait_until
+from node import Start
+from processes import parent, wait_until
 from values import check_alive
-
-
-def prototype_of(node: Node, worker: int) -> int:
-    """Who forked the worker."""
-    return int(Path(f"/proc/{worker}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[1])
 
 
 def test_next_worker_sees_what_was_installed(
@@ -33,15 +28,15 @@ def test_next_worker_sees_what_was_installed(
         (packages / "installed.pth").write_text("import sys; sys.stderr.write('the new environment is seen\\n')\n")
         caller.register("second", (models / "identity").as_uri())
         assert "the Python environment has changed" in node.log()
-        assert "runtime: the new environment is seen" in node.log()
+        wait_until(lambda: "runtime: the new environment is seen" in node.log(), 10, "its output is in the log")
         check_alive(caller, "second", "first")
         new_worker = node.worker(old_worker)
-        assert prototype_of(node, old_worker) == old and prototype_of(node, new_worker) != old
+        assert parent(old_worker) == old and parent(new_worker) != old
         types = caller.types
         caller.call("unloadModel", types.TUnloadModelReq(modelId="first", deviceIdList=["cpu"]))
         wait_until(lambda: old not in node.prototypes(), 10, "the old prototype goes with its last worker")
         check_alive(caller, "first", "second")
-        assert node.prototype() == prototype_of(node, new_worker)
+        assert node.prototype() == parent(new_worker)
         assert node.log().count("the Python environment has changed") == 1
 
 
@@ -58,7 +53,7 @@ def test_old_prototype_dies(start_node: Start, models: Path, environment: tuple[
         since = time.monotonic()
         caller.register("second", (models / "identity").as_uri())
         check_alive(caller, "second")
-        worker = node.worker(*[pid for pid in node.workers() if prototype_of(node, pid) == old])
+        worker = node.worker(*[pid for pid in node.workers() if parent(pid) == old])
         subprocess.run(["kill", "-9", str(old)], check=True)
         wait_until(lambda: old not in node.prototypes(), 10, "it has gone")
         check_alive(caller, "first", "second")

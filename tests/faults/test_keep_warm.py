@@ -45,6 +45,7 @@ def budget_for(node: Node, models: int) -> int:
         sizes = []
         for count in range(1, models + 2):
             check_alive(caller, NAMES[count - 1])
+            wait_until(lambda wanted=count: len(node.workers()) == wanted, 20, "those of the registrations have gone")
             sizes.append(used_kib(node))
     return (sizes[-2] + sizes[-1]) // 2 * 1024
 
@@ -85,6 +86,7 @@ def test_loaded_by_request_stays(start_node: Start, models: Path, budget: int) -
     with node.call() as caller, node.call("G", timeout=60) as shower:
         good(shower.call("loadModel", shower.types.TLoadModelReq(existingModelId=NAMES[0], deviceIdList=["cpu"])))
         good(shower.call("loadModel", shower.types.TLoadModelReq(existingModelId=NAMES[1], deviceIdList=["cpu"])))
+        wait_until(lambda: len(node.workers()) == 2, 20, "they are loaded, and nothing else")
         kept = set(node.workers())
         for name in NAMES[2:]:
             check_alive(caller, name)

@@ -68,6 +68,8 @@ class Watch:
         """Begins."""
         command = [sys.executable, __file__, str(self.pid)]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        assert self._process.stdout.readline() == "looking\n"  # its interpreter may take a while to start
         return self
 
     def __exit__(
@@ -98,6 +100,8 @@ def main() -> None:
         begun = time.monotonic()
         peak = max(peak, look_at_rest(pid))
         looks += 1
+        if looks == 1:
+            print("looking", flush=True)
         pause = time.monotonic() - begun  # the host is to work, too
     print(peak, looks)
 

@@ -10,14 +10,25 @@ import ssl
 import subprocess
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from caller import Caller
 from generated import ROOT, Service
 from ports import free_port
-from processes import children, command, descriptors, is_spare, is_zombie, listening_ports, marked, wait_until
+from processes import (
+    children,
+    command,
+    cpu_ticks,
+    descriptors,
+    is_spare,
+    is_zombie,
+    listening_ports,
+    marked,
+    wait_until,
+)
 from standins.confignode import Bindings, ConfigNode, Heartbeat
 
 SANITIZER_REPORT = re.compile(
@@ -183,6 +194,20 @@ class Node:
         wait_until(one, 10, f"there is one worker beside {others}, not {found}")
         return found.pop()
 
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Ends when a worker that was there before computes for what was sent inside: of a model that is loaded."""
+        before = {pid: cpu_ticks(pid) for pid in self.workers()}
+        assert before, "no model is loaded"
+        yield
+        wait_until(lambda: any(cpu_ticks(pid) >= used + 5 for pid, used in before.items()), 30, "a worker computes")
+
+    def settle(self) -> None:
+        """Ends when what other connections have sent before is taken: the node's loop has gone round since."""
+        with self.call() as caller:
+            for _ in range(3):
+                caller.heartbeat()
+
     def templates(self) -> list[int]:
         """Processes that hold a model for others which they fork; told by what only they have open."""
 
@@ -274,7 +299,7 @@ class Node:
         """Heartbeats sent since a time of time.monotonic()."""
         return [beat for beat in self.config_node.heartbeats if beat.at >= since]
 
-    def assert_running(self, since: float, within: float = 2) -> None:
+    def assert_running(self, since: float, within: float = 4) -> None:
         """Every heartbeat since then was answered in time with Running, and there were some."""
         within *= 10 if self.sanitized else 1
         wait_until(lambda: bool(self.beats(since)), 10, "a heartbeat was sent")

@@ -43,6 +43,17 @@ def is_zombie(pid: int) -> bool:
     return bool(fields) and fields[0] == "Z"
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a signal has stopped it."""
+    return _stat(pid)[:1] == ["T"]
+
+
+def cpu_ticks(pid: int) -> int:
+    """Processor time that it has used, in units of 10 ms; 0 when it has gone."""
+    fields = _stat(pid)
+    return int(fields[11]) + int(fields[12]) if fields else 0
+
+
 def children(pid: int) -> list[int]:
     """Processes whose parent it is."""
     return [other for other in pids() if parent(other) == pid]
