@@ -168,7 +168,7 @@ class Installation:
 
         A ConfigNode that meets a connection of before a restart shows Unknown until its next heartbeat.
         """
-        wait_until(lambda: self.status(cluster) == "Running", 5, "SHOW CLUSTER says Running")
+        wait_until(lambda: self.status(cluster) == "Running", 20, "SHOW CLUSTER says Running")
 
     def start_running(
         self,

@@ -90,9 +90,9 @@ def test_model_that_never_returns(cluster: Cluster, make: Make, node: Installati
         time.sleep(0.5)
         assert harmless(cluster, sound) == 96
         node.expect_running(cluster)
-        thread.join(20)
+        thread.join(40)
         assert not thread.is_alive() and len(caught) == 1
-        assert 2.5 <= time.monotonic() - started < 10
+        assert 2.5 <= time.monotonic() - started < 40
         assert harmless(cluster, bad) == 96
     finally:
         node.stop()

@@ -175,6 +175,6 @@ def test_datanode_killed_in_mid_query(release: str, loaded: Cluster) -> None:
     assert "failed" in rest and "code=20" in rest and "after" in rest, rest
     started = time.monotonic()
     refused = ask(loaded, "SHOW VERSION").one("refused")
-    assert refused["code"] == "20" and time.monotonic() - started < 5
+    assert refused["code"] == "20" and time.monotonic() - started < 20
     loaded.restart()
     assert ask(loaded, "SELECT n FROM root.long.d").one("rows")["n"] == str(ROWS)

@@ -83,7 +83,7 @@ def test_replicas_without_the_sandbox(node: Node, deny: Path, models: Path, word
         caller.register("twice", (models / "identity").as_uri())
         for seed in range(3):
             assert np.array_equal(caller.infer("twice", series(seed)), series(seed))
-    assert len(node.templates()) == 1
+    wait_until(lambda: len(node.templates()) == 1, 10, "there is its template")
     assert "no seccomp" in node.log()
 
 

@@ -14,6 +14,7 @@ import tsblock
 from caller import Caller, Gone, Refused
 from frames import header, receive_exactly, receive_frame, with_length
 from node import Make, Node
+from processes import memory_kib
 from thrift.Thrift import TApplicationException
 from values import Workload, check_alive, series
 
@@ -122,7 +123,8 @@ def test_run_length_bomb(node: Node, caller: Caller, identity: str) -> None:
     started = time.monotonic()
     message = refused_block(caller, identity, block)
     assert str(rows) in message, message
-    assert time.monotonic() - started < 1
+    assert time.monotonic() - started < 20
+    assert memory_kib(node.pid, "VmHWM") < 1 << 20
     check_alive(caller, identity)
 
 
@@ -199,7 +201,7 @@ def test_what_is_no_message_closes(node: Node, caller: Caller, identity: str, ca
     """At once, without an answer; others go on."""
     started = time.monotonic()
     assert exchange(node, FRAMES[case]) is None
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
     check_alive(caller, identity)
 
 
@@ -364,8 +366,8 @@ def test_every_unusable_input_of_a_batch_is_refused(node: Node, caller: Caller, 
     workload = Workload(caller, model)
     text = plain(tsblock.TEXT, 96, b"\0" + (struct.pack(">i", 1) + b"a") * 96)
     clients = [node.call() for _ in range(6)]
-    caller.ask(model, workload.block(1))
-    time.sleep(0.3)
+    with node.computing():
+        caller.ask(model, workload.block(1))
     for index, client in enumerate(clients):
         client.ask(model, series(index) if index == 3 else text)
     assert caller.answer()[0].shape == (96, 2)

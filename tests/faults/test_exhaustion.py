@@ -6,7 +6,6 @@ import os
 import resource
 import signal
 import socket
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -63,7 +62,7 @@ def test_no_descriptors_for_a_worker(node: Node, caller: Caller, idle: str, room
     node.allow("oo many open files")
     with limited(node.pid, resource.RLIMIT_NOFILE, len(descriptors(node.pid)) + room), refusable("oo many open files"):
         check_alive(caller, idle)
-    wait_until(lambda: is_served(caller, idle), 5, "it is loaded")
+    wait_until(lambda: is_served(caller, idle), 20, "it is loaded")
 
 
 #: Answers after a while.
@@ -97,7 +96,7 @@ def serves(caller: Caller) -> bool:
 @pytest.fixture(params=[1, 2])
 def slow_node(start_node: Start, tmp_path: Path, request: pytest.FixtureRequest) -> Node:
     """With a slow model, and so many replicas of it at most."""
-    node = start_node(AIN_MODEL_REPLICAS=str(request.param), AIN_BATCHING="0", AIN_INFERENCE_TIMEOUT_MS="5000")
+    node = start_node(AIN_MODEL_REPLICAS=str(request.param), AIN_BATCHING="0", AIN_INFERENCE_TIMEOUT_MS="30000")
     with node.call("H") as caller:
         caller.register("slow", write_pipeline(tmp_path / "slow", SLOW, framework="numpy"))
     return node
@@ -117,16 +116,16 @@ def test_worker_without_a_descriptor_to_watch_it(slow_node: Node) -> None:
         os.kill(forks, signal.SIGSTOP)
         for _ in range(asked):
             send(caller)
-        time.sleep(0.3)
+        node.settle()
         with limited(node.pid, resource.RLIMIT_NOFILE, 3):
             os.kill(forks, signal.SIGCONT)
-            time.sleep(0.5)
+            wait_until(lambda: "oo many open files" in node.log(), 20, "a worker came that cannot be watched")
         for pid in set(node.workers()) - before:
             os.kill(pid, signal.SIGKILL)
         for _ in range(asked):
             with refusable("oo many open files" if asked == 1 else "nothing"):
                 take(caller)
-        wait_until(lambda: serves(caller), 4, "it is served")
+        wait_until(lambda: serves(caller), 20, "it is served")
 
 
 def test_no_descriptors_for_one_more_worker(start_node: Start, tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -257,22 +256,22 @@ def test_batches(node: Node, late: Caller, register: Register, tmp_path: Path) -
     alone = register("one_by_one", write_pipeline(tmp_path / "b", first, framework="numpy"))
     for model in (drifting, alone):
         forecast(late, model, wave(50), 5)
-        answers: list[Any] = [None] * 7
-        node.new_log()
+        frames = b""
+        for index in range(7):
+            request = late.types.TForecastReq(
+                modelId=model, inputData=encode(wave(50) + index), outputLength=5, options={"say": "yes"}
+            )
+            frames += late.encode("forecast", request)
+        late.connection.sendall(frames)  # at once, so that they wait together
+        for index in range(7):
+            (block,) = good(late.receive()).forecastResult
+            assert np.allclose(decode(block), drift(wave(50) + index, 5))
 
-        def ask(index: int, model: str = model, answers: list[Any] = answers) -> None:
-            with node.call("H") as caller:
-                answers[index] = forecast(caller, model, wave(50) + index, 5, say="yes")
+        def sizes(model: str = model) -> list[int]:
+            return [int(size) for size in re.findall(rf"model {model}: list of (\d+)", node.log())]
 
-        threads = [threading.Thread(target=ask, args=(index,)) for index in range(7)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        for index, answer in enumerate(answers):
-            assert np.allclose(answer, drift(wave(50) + index, 5))
-        sizes = [int(size) for size in re.findall(r"list of (\d+)", node.new_log())]
-        assert sum(sizes) == 7 and (max(sizes) > 1) == (model == drifting), sizes
+        wait_until(lambda said=sizes: sum(said()) >= 7, 20, "all that it said is in the log")
+        assert sum(sizes()) == 7 and (max(sizes()) > 1) == (model == drifting), sizes()
 
 
 CLASSIFIER = (
@@ -457,7 +456,7 @@ def test_drop_while_in_use(node: Node, late: Caller, tmp_path: Path) -> None:
             modelId="in_use", inputData=encode(values), outputLength=2, options={"wait": "1.5"}
         )
         busy.send("forecast", request)
-        time.sleep(0.3)
+        node.settle()
         late.drop("in_use")
         (block,) = good(busy.receive()).forecastResult
         assert np.allclose(decode(block), drift(values, 2))
@@ -465,6 +464,7 @@ def test_drop_while_in_use(node: Node, late: Caller, tmp_path: Path) -> None:
             forecast(busy, "in_use", values, 2, wait="0")
         assert caught.value.code == 1504, caught.value
     wait_until(lambda: not node.workers(), 10, "its worker is gone")
+    wait_until(lambda: not folder_of(node, "in_use").exists(), 10, "its files are gone")
     assert user_models(node) == []
 
 

@@ -14,7 +14,7 @@ from processes import wait_until
 from tsblock import decode, encode
 
 #: Loading takes a while.
-SLOW = "import time\ntime.sleep(1.5)\n" + DRIFT
+SLOW = "import time\ntime.sleep(3)\n" + DRIFT
 
 
 def send_place(caller: Caller, what: str, model: str) -> None:
@@ -26,11 +26,11 @@ def send_place(caller: Caller, what: str, model: str) -> None:
 
 def test_unload_while_it_is_loading(node: Node, tmp_path: Path) -> None:
     """Both are answered: the one who loads is told that it did not come to that."""
-    with node.call("H", timeout=10) as first, node.call("H", timeout=10) as second:
+    with node.call("H") as first, node.call("H") as second:
         first.register("slow", write_pipeline(tmp_path / "slow", SLOW, framework="numpy"))
         send_place(first, "load", "slow")
-        wait_until(lambda: len(node.workers()) == 1, 5, "it is being loaded")
-        time.sleep(0.3)
+        node.settle()
+        wait_until(lambda: len(node.workers()) == 1, 2, "it is being loaded")
         send_place(second, "unload", "slow")
         good(second.receive())
         with pytest.raises(Refused, match="unloaded"):
@@ -38,9 +38,14 @@ def test_unload_while_it_is_loading(node: Node, tmp_path: Path) -> None:
         second.drop("slow")
 
 
-#: Tells that it runs, and does so until its client has gone.
+#: Tells that it runs, and that it has; between the two its client can go.
 TELLS = DRIFT.replace(
-    "outputs = []", "import time\n        print('runs', flush=True)\n        time.sleep(0.2)\n        outputs = []"
+    "outputs = []",
+    """import time
+        print('runs', flush=True)
+        time.sleep(float(infer_kwargs.get('takes', 0)))
+        print('ends', flush=True)
+        outputs = []""",
 )
 
 
@@ -51,12 +56,14 @@ def test_results_that_are_kept_have_a_bound_in_bytes(start_node: Start, tmp_path
 
     def send(caller: Caller, last: float) -> np.ndarray:
         values = np.repeat([[1.0], [last]], columns, axis=1)
-        request = caller.types.TForecastReq(modelId="tells", inputData=encode(values), outputLength=length, options={})
+        request = caller.types.TForecastReq(
+            modelId="tells", inputData=encode(values), outputLength=length, options={"takes": "2"}
+        )
         caller.send("forecast", request)
         return drift(values, length)
 
-    def runs() -> int:
-        return node.log().count("model tells: runs")
+    def runs(word: str = "runs") -> int:
+        return node.log().count(f"model tells: {word}")
 
     with node.call("H") as caller:
         caller.register("tells", write_pipeline(tmp_path / "tells", TELLS, framework="numpy"))
@@ -65,7 +72,8 @@ def test_results_that_are_kept_have_a_bound_in_bytes(start_node: Start, tmp_path
         with node.call("H") as caller:
             send(caller, 2.0 + index)
             wait_until(lambda count=before + index + 1: runs() == count, 20, "it runs")
-    time.sleep(0.8)
+    wait_until(lambda: runs("ends") == before + 2, 20, "both have run")
+    time.sleep(1)  # and the results are there
     for index in range(2):
         with node.call("H") as caller:
             expected = send(caller, 2.0 + index)

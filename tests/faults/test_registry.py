@@ -197,7 +197,7 @@ def test_bad_uris(node: Node, caller: Caller, uri: str) -> None:
         caller.register("refused_one", uri)
     assert caught.value.code in (1500, 1510, 1511), caught.value
     assert caught.value.message and len(caught.value.message) < 1000
-    assert time.monotonic() - since < 10
+    assert time.monotonic() - since < 30
     assert caller.states() == {} and models_on_disk(node) == set()
     node.assert_running(since)
 
@@ -216,7 +216,7 @@ def test_strange_files_in_the_source(node: Node, caller: Caller, models: Path, t
     (source / "model.pt").symlink_to("/dev/zero")
     with pytest.raises(Refused, match="model.pt"):
         caller.register("refused_one", source.as_uri())
-    assert time.monotonic() - since < 10
+    assert time.monotonic() - since < 30
     assert models_on_disk(node) == set()
 
 

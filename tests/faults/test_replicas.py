@@ -50,6 +50,7 @@ def node(start_node: Start, models: Path) -> Node:
     with made.call() as caller:
         caller.register("heavy", (models / "heavy").as_uri())
         caller.register("small", (models / "works").as_uri())
+    wait_until(lambda: not made.workers() and not made.templates(), 10, "those of the registrations have gone")
     return made
 
 
@@ -78,7 +79,7 @@ def test_replica_dies_alone(node: Node) -> None:
     assert before - {killed} <= set(node.workers())
     ask_until(node, "heavy", REPLICAS)
     assert node.templates() == [template]
-    assert re.search(r"model heavy: .*signal 9", node.log())
+    wait_until(lambda: bool(re.search(r"model heavy: .*signal 9", node.log())), 10, "the log tells of it")
 
 
 def test_template_that_hangs(node: Node) -> None:
@@ -109,8 +110,8 @@ def test_template_dies(node: Node) -> None:
         wait_until(lambda: not replicas & set(node.workers()), 10, "its processes have gone")
         check_alive(caller, "heavy", "small")
         assert small in node.templates() and template not in node.templates()
-        caller.ask("small", harmful(1e6 + 5_000_000))
-        time.sleep(0.3)
+        with node.computing():
+            caller.ask("small", harmful(1e6 + 5_000_000))
         os.kill(small, signal.SIGKILL)
         with pytest.raises(Refused, match=r"\[small\] ended by signal 9"):
             caller.answer()

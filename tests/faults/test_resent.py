@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from datanode import DataNode, GaveUp
 from node import Node, Start
+from pipelines import IMPORT, write_pipeline
 from processes import wait_until
-from values import Workload, harmful, series
+from values import harmful, series
 
 SCALE = float(os.environ.get("AIN_TEST_RESEND_SCALE", "0.1"))
 MODEL, CLIENT = 70 * SCALE, 60 * SCALE
@@ -29,31 +30,54 @@ def model_runs(node: Node) -> int:
     return int(found[-1])
 
 
-def slow(seconds: float, workload: Workload) -> np.ndarray:
-    """Keeps `works_one_column` busy so long, or longer on a busy machine."""
-    return workload.block(seconds)[:, 1:]
+#: Answers what it gets, after as many seconds as the first value lies above 1e6: however fast the machine is.
+TAKES = (
+    IMPORT
+    + """
+import time
+
+import numpy as np
 
 
-def prepare(node: Node, models: Path) -> Workload:
-    """Registers the slow model; how fast it works."""
+class Takes(ForecastPipeline):
+    def forecast(self, inputs, **infer_kwargs):
+        values = [np.array(item["targets"]) for item in inputs]
+        print("runs", flush=True)
+        time.sleep(max(0.0, max(float(one[0, 0]) for one in values) - 1e6))
+        return values
+"""
+)
+
+
+def slow(seconds: float) -> np.ndarray:
+    """Keeps the model busy so long."""
+    values = series(1)[:, 1:].astype(np.float64)
+    values[0, 0] = 1e6 + seconds
+    return values
+
+
+def fast(seed: int) -> np.ndarray:
+    """Does not."""
+    return series(seed)[:, 1:].astype(np.float64)
+
+
+def prepare(node: Node, folder: Path) -> None:
+    """Registers and loads the slow model, in one run."""
     with node.call("H") as caller:
-        caller.register("slow", (models / "works_one_column").as_uri())
-
-        class Narrow:
-            """Measures with one column instead of two."""
-
-            @staticmethod
-            def infer(model: str, values: np.ndarray) -> np.ndarray:
-                return caller.infer(model, values[:, 1:])
-
-        return Workload(Narrow, "slow")  # type: ignore[arg-type]
+        caller.register("slow", write_pipeline(folder / "slow", TAKES, "takes.Takes", framework="numpy"))
+        assert np.array_equal(caller.infer("slow", fast(9)), fast(9))
 
 
-def test_second_try_gets_the_answer_of_the_first_run(start_node: Start, models: Path) -> None:
+def runs(node: Node) -> int:
+    """How often the model has begun."""
+    return node.log().count("model slow: runs")
+
+
+def test_second_try_gets_the_answer_of_the_first_run(start_node: Start, tmp_path: Path) -> None:
     """The model takes longer than the client waits; it runs once, whatever is asked behind it."""
     node = start_node(AIN_CLUSTER_VERSION=RELEASE)
-    workload = prepare(node, models)
-    values = slow(MODEL * 1.2, workload)  # calibrated on a busy machine, it may be faster now
+    prepare(node, tmp_path)
+    values = slow(MODEL)
     client = DataNode(node, CLIENT)
     started = time.monotonic()
     found = client.infer("slow", values)
@@ -62,29 +86,30 @@ def test_second_try_gets_the_answer_of_the_first_run(start_node: Start, models: 
     assert np.array_equal(found, values)
     client.forget()
     node.stop()
-    assert model_runs(node) == Workload.RUNS + 1
+    assert model_runs(node) == 2
 
 
-def test_waiting_request_keeps_its_place(start_node: Start, models: Path) -> None:
+def test_waiting_request_keeps_its_place(start_node: Start, tmp_path: Path) -> None:
     """A request that timed out while it waited for another one's run is run once, too."""
     node = start_node(AIN_CLUSTER_VERSION=RELEASE)
-    workload = prepare(node, models)
+    prepare(node, tmp_path)
     with node.call("H", timeout=MODEL * 8) as busy:
-        busy.ask("slow", slow(MODEL * 1.2, workload))
-        time.sleep(0.3)
+        before = runs(node)
+        busy.ask("slow", slow(MODEL * 1.2))
+        wait_until(lambda: runs(node) > before, 20, "the model runs")
         client = DataNode(node, CLIENT)
-        values = series(5)[:, 1:]
+        values = fast(5)
         assert np.array_equal(client.infer("slow", values), values)
         assert client.asked >= 2
         assert busy.answer()[0].shape == (96, 1)
     client.forget()
     node.stop()
-    assert model_runs(node) == Workload.RUNS + 2
+    assert model_runs(node) == 3
 
 
 def test_client_that_gives_up_frees_the_worker(start_node: Start, models: Path) -> None:
     """After the grace, although the connections of its earlier tries stay open."""
-    grace = 10 * SCALE
+    grace = 30 * SCALE
     node = start_node(
         AIN_CLUSTER_VERSION=RELEASE, AIN_ORPHAN_GRACE_MS=str(int(grace * 1000)), AIN_INFERENCE_TIMEOUT_MS="0"
     )
@@ -97,7 +122,7 @@ def test_client_that_gives_up_frees_the_worker(start_node: Start, models: Path) 
         assert len(client.forgotten) == 2
         values = series(3)[:, 1:]
         assert np.array_equal(caller.infer("loops", values), values)
-        assert grace * 0.9 < time.monotonic() - gave_up < grace + 5
+        assert grace * 0.5 < time.monotonic() - gave_up < grace + 20  # it began shortly before that
         assert node.log().count("nobody waits for the answer") == 1
     client.forget()
     node.stop()
@@ -110,25 +135,26 @@ def test_client_that_dies_frees_the_worker(start_node: Start, models: Path) -> N
     with node.call("H", timeout=CLIENT * 4) as caller:
         caller.register("loops", (models / "never_returns_one_column").as_uri())
         client = DataNode(node, CLIENT)
-        client.current.ask("loops", harmful()[:, 1:])
-        time.sleep(0.3)
+        assert caller.infer("loops", series(1)[:, 1:]).shape == (96, 1)
+        with node.computing():
+            client.current.ask("loops", harmful()[:, 1:])
         client.forget()
         wait_until(lambda: "nobody waits for the answer" in node.log(), 10, "the worker is freed")
         values = series(3)[:, 1:]
         assert np.array_equal(caller.infer("loops", values), values)
 
 
-def test_equal_requests_of_patient_clients_run_each(start_node: Start, models: Path) -> None:
+def test_equal_requests_of_patient_clients_run_each(start_node: Start, tmp_path: Path) -> None:
     """Nothing is shared between clients that still listen: the second one asks on a connection in use."""
     node = start_node(AIN_CLUSTER_VERSION=RELEASE)
-    workload = prepare(node, models)
-    values = slow(6.5, workload)
+    prepare(node, tmp_path)
+    values = slow(6.5)
     with node.call("H", timeout=120) as first, node.call("H", timeout=120) as second:
-        assert np.array_equal(second.infer("slow", series(1)[:, 1:]), series(1)[:, 1:])
+        assert np.array_equal(second.infer("slow", fast(1)), fast(1))
         first.ask("slow", values)
         time.sleep(5.3)
         second.ask("slow", values)
         assert np.array_equal(first.answer()[0], values)
         assert np.array_equal(second.answer()[0], values)
     node.stop()
-    assert model_runs(node) == Workload.RUNS + 3
+    assert model_runs(node) == 4

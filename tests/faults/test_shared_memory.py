@@ -69,6 +69,7 @@ def test_flood_of_large_requests(start_node: Start, models: Path) -> None:
     with node.call() as caller:
         check_alive(caller, *names)
     wait_until(lambda: shared_bytes(node.pid) < MIB, 10, "only the slots of three workers are left")
+    wait_until(lambda: len(node.workers()) == 3, 10, "those of the registrations have gone")
     rest = shared_bytes(node.pid)
     wrong: list[str] = []
     lock = threading.Lock()

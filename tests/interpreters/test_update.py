@@ -193,7 +193,7 @@ def test_cut_short(ainode: pathlib.Path, home: pathlib.Path, index: pathlib.Path
         [str(ainode), "--home", str(home), "env", "update"],
         env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
     ) as begun:  # fmt: skip
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while not (fresh / "bin").exists():
             assert time.monotonic() < deadline and begun.poll() is None
             time.sleep(0.01)

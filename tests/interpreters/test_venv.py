@@ -47,11 +47,9 @@ def test_create_offline_in_a_machine_without_network(
     assert "made by AINode" in shown.stdout
     assert "99.2" in shown.stdout
     assert env(ainode, home).returncode == 0  # check is the default
-    begin = time.monotonic()
     again = env(ainode, home, "create")
     assert again.returncode == 0
-    assert "Creating" not in again.stdout
-    assert time.monotonic() - begin < 5
+    assert "Creating" not in again.stdout and "Successfully installed" not in again.stdout
     # made anew on request only
     (home / "venv" / "left-over").touch()
     anew = env(ainode, home, "create", "-r", "--wheelhouse", wheelhouse)
@@ -68,7 +66,7 @@ def test_half_made_is_made_again(ainode: pathlib.Path, home: pathlib.Path, wheel
     with subprocess.Popen(
         words, env=pythons.clean_environment(), stdout=subprocess.DEVNULL, start_new_session=True
     ) as begun:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while not (home / "venv" / "bin").exists():
             assert time.monotonic() < deadline and begun.poll() is None
             time.sleep(0.02)

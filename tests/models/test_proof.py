@@ -65,7 +65,7 @@ def test_slow_model_is_proven_in_time() -> None:
     machine = Machine(0.25, 0.25)
     begun = time.monotonic()
     assert proof.prove(SPEC, Model(machine.call, set_threads=machine.set_threads)) == "dtype=float32 batch=1 threads=1"
-    assert time.monotonic() - begun < 10 and machine.runs < 20
+    assert time.monotonic() - begun < 25 and machine.runs < 20
 
 
 def test_very_slow_model_is_not_run_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:
