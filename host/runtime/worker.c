@@ -333,6 +333,9 @@ static void greeted(AinWorker *worker, const AinMessage *message) {
 static void loaded(AinWorker *worker, const char *findings) {
   ain_loop_timer_stop(g_steal_pointer(&worker->timer));
   worker->phase = PHASE_READY;
+  if (worker->runtime->prototype != NULL) {
+    ain_prototype_loaded(worker->runtime->prototype, worker);
+  }
   if (worker->events.loaded != NULL) {
     worker->events.loaded(worker, findings, worker->data);
   }
