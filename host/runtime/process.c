@@ -127,6 +127,14 @@ pid_t ain_process_spawn(const AinRuntimeConfig *config, const char *role, const 
   }
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
+  if (failed == EAGAIN) {
+    g_set_error(
+        error, AIN_ERROR, AIN_ERROR_INTERNAL,
+        "cannot start %s: the limit of processes is reached (ulimit -u, TasksMax= of the service, pids "
+        "of the container); raise it or unload a model",
+        program);
+    return -1;
+  }
   if (failed != 0) {
     ain_error_set_errno(error, AIN_ERROR_INTERNAL, failed, "cannot start %s", program);
     return -1;

@@ -223,7 +223,7 @@ def test_prototype_killed_during_a_registration(node: Node, caller: Caller, make
 
 
 def test_prototype_that_dies_again_and_again(start_node: Start, models: Path) -> None:
-    """After three deaths at the start in a row the heartbeat says Unknown and why; it comes back when a prototype lives."""
+    """Three deaths at the start in a row: the heartbeat says Unknown and why; it comes back when a prototype lives."""
     node = start_node()
     node.allow(r"the Python runtime \(")
     with node.call() as caller:
