@@ -77,14 +77,11 @@ static gboolean looks_like_model(const char *path) {
 }
 
 static gboolean is_taken(const AinRegistry *registry, const char *name, const char *path) {
-  for (guint i = 0; i < registry->entries->len; i++) {
-    const AinEntry *entry = g_ptr_array_index(registry->entries, i);
-    if (strcmp(entry->id, name) == 0) {
-      g_warning("the folder %s is ignored: model %s is in %s", path, name, entry->place);
-      return TRUE;
-    }
+  const AinEntry *entry = ain_registry_find(registry, name);
+  if (entry != NULL) {
+    g_warning("the folder %s is ignored: model %s is in %s", path, name, entry->place);
   }
-  return FALSE;
+  return entry != NULL;
 }
 
 static void look_at(AinRegistry *registry, const char *folder, const char *name) {
@@ -103,7 +100,7 @@ static void look_at(AinRegistry *registry, const char *folder, const char *name)
     return;
   }
   if (!is_taken(registry, name, path)) {
-    g_ptr_array_add(registry->entries, take_over(name, path, &info));
+    ain_registry_add_entry(registry, take_over(name, path, &info));
   }
 }
 
@@ -143,7 +140,6 @@ static void number_models(AinRegistry *registry) {
     if (entry->model != NULL && entry->model->generation == 0) {
       entry->model->generation = ++registry->generation;
     }
-    g_hash_table_insert(registry->by_id, entry->id, entry);
   }
 }
 
