@@ -33,6 +33,30 @@ static pid_t run(const char *script) {
   return pid;
 }
 
+/* Whether its signal mask of what it ignores has SIGTERM. */
+static gboolean ignores_term(pid_t pid) {
+  g_autofree char *path = g_strdup_printf("/proc/%d/status", (int)pid);
+  g_autofree char *text = NULL;
+  g_assert_true(g_file_get_contents(path, &text, NULL, NULL));
+  const char *line = strstr(text, "SigIgn:");
+  g_assert_nonnull(line);
+  return (g_ascii_strtoull(line + strlen("SigIgn:"), NULL, 16) >> (SIGTERM - 1) & 1) != 0;
+}
+
+static gboolean is_sleep(pid_t pid) {
+  g_autofree char *path = g_strdup_printf("/proc/%d/comm", (int)pid);
+  g_autofree char *text = NULL;
+  return g_file_get_contents(path, &text, NULL, NULL) && strcmp(text, "sleep\n") == 0;
+}
+
+/* A shell takes its time to come that far. */
+static void wait_for(gboolean (*reached)(pid_t), pid_t pid) {
+  for (int tries = 0; tries < 2000 && !reached(pid); tries++) {
+    g_usleep(10000);
+  }
+  g_assert_true(reached(pid));
+}
+
 static void test_second_is_refused_with_pid(void) {
   char *folder = folder_new();
   g_autoptr(GError) error = NULL;
@@ -142,7 +166,7 @@ static void test_stop(void) {
   g_assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGTERM);
   g_assert_true(ain_instance_stop(willing, 0, &error)); /* nothing there any more */
   pid_t stubborn = run("trap '' TERM; while :; do sleep 0.05; done");
-  g_usleep(300000);
+  wait_for(ignores_term, stubborn);
   g_assert_false(ain_instance_stop(stubborn, 200000, &error));
   g_assert_error(error, AIN_ERROR, AIN_ERROR_TIMEOUT);
   g_assert_nonnull(strstr(error->message, "kill -9"));
@@ -153,8 +177,8 @@ static void test_stop(void) {
 static void test_name_of_process(void) {
   pid_t named = run(": AINode; while :; do sleep 0.1; done");
   pid_t other = run("exec sleep 60");
-  g_usleep(200000);
-  g_assert_true(ain_instance_is_ainode(named));
+  wait_for(ain_instance_is_ainode, named);
+  wait_for(is_sleep, other);
   g_assert_false(ain_instance_is_ainode(other));
   kill(named, SIGKILL);
   kill(other, SIGKILL);
