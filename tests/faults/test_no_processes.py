@@ -109,7 +109,7 @@ def test_no_process_for_a_replica(node: Node, models: Path) -> None:
     node.allow(SENTENCE)
     with node.call() as caller:
         caller.register("heavy", (models / "heavy").as_uri())
-        ask_until(node, "heavy", 1)
+        crowd(node, "heavy")
         (template,) = node.templates()
         since = time.monotonic()
         with no_more_processes(node):
