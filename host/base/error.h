@@ -31,8 +31,12 @@ typedef enum {
   AIN_ERROR_UNREACHABLE,     /* no peer answered; trying again may help */
   AIN_ERROR_ENVIRONMENT, /* the Python environment lacks something; the message has the command that mends it
                           */
+  AIN_ERROR_EXHAUSTED,   /* the machine has no more processes, descriptors or memory for us; later perhaps */
 } AinErrorCode;
 
 /* Sets *error with the text of errno_value appended as ": <strerror>". */
 void ain_error_set_errno(GError **error, AinErrorCode code, int errno_value, const char *format, ...)
     G_GNUC_PRINTF(4, 5);
+/* The same for what the system refused: EXHAUSTED, with what to do, where something has run out; or INTERNAL.
+ */
+void ain_error_set_system(GError **error, int errno_value, const char *format, ...) G_GNUC_PRINTF(3, 4);

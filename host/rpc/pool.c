@@ -44,6 +44,12 @@ static gboolean take_budget(AinBufferPool *pool, gsize size) {
   return enough;
 }
 
+static void give_budget(AinBufferPool *pool, gsize size) {
+  pthread_mutex_lock(&pool->lock);
+  pool->budget_left += size;
+  pthread_mutex_unlock(&pool->lock);
+}
+
 static AinBuffer *adopt(AinBufferPool *pool, AinBuffer *buffer, gsize capacity, gboolean sized) {
   buffer->refs = 1;
   buffer->pool = pool;
@@ -57,7 +63,12 @@ AinBuffer *ain_buffer_new_sized(AinBufferPool *pool, gsize capacity) {
   if (!take_budget(pool, capacity)) {
     return NULL;
   }
-  return adopt(pool, g_malloc(sizeof(AinBuffer) + capacity), capacity, TRUE);
+  AinBuffer *buffer = g_try_malloc(sizeof *buffer + capacity);
+  if (buffer == NULL) {
+    give_budget(pool, capacity);
+    return NULL;
+  }
+  return adopt(pool, buffer, capacity, TRUE);
 }
 
 AinBuffer *ain_buffer_new(AinBufferPool *pool) {
@@ -78,9 +89,13 @@ AinBuffer *ain_buffer_resize(AinBuffer *buffer, gsize capacity) {
   if (!take_budget(buffer->pool, capacity - buffer->capacity)) {
     return NULL;
   }
-  buffer = g_realloc(buffer, sizeof *buffer + capacity);
-  buffer->capacity = capacity;
-  return buffer;
+  AinBuffer *moved = g_try_realloc(buffer, sizeof *buffer + capacity);
+  if (moved == NULL) {
+    give_budget(buffer->pool, capacity - buffer->capacity);
+    return NULL;
+  }
+  moved->capacity = capacity;
+  return moved;
 }
 
 AinBuffer *ain_buffer_ref(AinBuffer *buffer) {

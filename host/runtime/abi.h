@@ -116,7 +116,8 @@ enum {
   AIN_MESSAGE_FORKED = 7,    /* prototype -> host, with a pidfd: id = request, value = pid */
   AIN_MESSAGE_REAPED = 8,    /* prototype -> host: id = pid, value = wait status */
   AIN_MESSAGE_READY = 9,     /* prototype -> host: imports are done; value = CUDA devices, text = versions */
-  AIN_MESSAGE_DECLINED = 10, /* prototype -> host: forking is unsafe here; id = request, text = why */
+  AIN_MESSAGE_DECLINED = 10, /* prototype, template -> host: no fork; id = request, value = 1: a template may
+                                later, text = why */
   AIN_MESSAGE_NEED = 11,     /* worker -> host: memory for a large result; id = running job, value = size */
   AIN_MESSAGE_ROOM = 12, /* host -> worker, with that memory: id = job, value = size, perhaps after a wait;
                             or value 0, text = why there can be none */

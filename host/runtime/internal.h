@@ -39,6 +39,8 @@ gboolean ain_prototype_fork(AinPrototype *prototype, AinWorker *worker, guint64 
 gboolean ain_prototype_is_current(const AinPrototype *prototype);
 /* It forks no more, and leaves runtime->retired when its last worker has gone. */
 void ain_prototype_retire(AinPrototype *prototype);
+/* The worker, which is perhaps a child of the prototype, has loaded its model. */
+void ain_prototype_loaded(AinPrototype *prototype, const AinWorker *worker);
 /* The worker is being freed: forget its request. */
 void ain_prototype_forget(AinPrototype *prototype, AinWorker *worker);
 

@@ -14,7 +14,7 @@
 
 #define RESTART_FIRST_US (G_USEC_PER_SEC / 2)
 #define RESTART_MAX_US (G_GINT64_CONSTANT(30) * G_USEC_PER_SEC)
-/* A prototype that was ready for so long was healthy: the next failure counts from one again. */
+/* A prototype that was ready for so long was healthy. */
 #define HEALTHY_US (G_GINT64_CONSTANT(3) * G_USEC_PER_SEC)
 /* A fork takes milliseconds: a prototype that does not answer for so long is stopped or hangs. */
 #define FORK_OVERDUE_US (G_GINT64_CONSTANT(5) * G_USEC_PER_SEC)
@@ -46,6 +46,7 @@ struct AinPrototype {
   AinLoopTimer *overdue; /* armed while it is ready and was asked for a worker */
   gint64 begun;
   gint64 ready_since; /* 0 when it is not */
+  gboolean worked;    /* a process that it forked has loaded a model */
   guint failures;
   char *reason;      /* why the last one ended, or NULL */
   char *environment; /* that it has imported, as runtime.h has it; NULL when that is not known */
@@ -155,13 +156,13 @@ static void restart_due(gpointer data) {
   ain_prototype_start(prototype);
 }
 
-static void schedule_restart(AinPrototype *prototype) {
-  if (prototype->ready_since != 0 && ain_loop_now() - prototype->ready_since > HEALTHY_US) {
-    prototype->failures = 0;
-  }
+/* Waits the longer the more of them ended in a row that were of no use; not at all for one that was ended
+ * from outside and is to be there again. */
+static void schedule_restart(AinPrototype *prototype, gboolean useful, gboolean from_outside) {
   prototype->ready_since = 0;
-  prototype->failures++;
-  gint64 delay = RESTART_FIRST_US << MIN(prototype->failures - 1, 6U);
+  prototype->failures = useful ? 0 : prototype->failures;
+  gint64 delay = useful && from_outside ? 0 : RESTART_FIRST_US << MIN(prototype->failures, 6U);
+  prototype->failures += delay == 0 ? 0 : 1;
   prototype->restart = ain_loop_timer(prototype->runtime->loop, ain_loop_now() + MIN(delay, RESTART_MAX_US),
                                       restart_due, prototype);
 }
@@ -184,6 +185,15 @@ static char *describe_end(int status) {
   return g_strdup_printf("exit code %d", WEXITSTATUS(status));
 }
 
+static gboolean was_healthy(const AinPrototype *prototype) {
+  return prototype->ready_since != 0 && ain_loop_now() - prototype->ready_since > HEALTHY_US;
+}
+
+/* By an operator, or the kernel out of memory. */
+static gboolean is_from_outside(int status) {
+  return WIFSIGNALED(status) && (WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGTERM);
+}
+
 static void prototype_died(AinPrototype *prototype) {
   int status = 0;
   waitpid(prototype->pid, &status, 0);
@@ -198,7 +208,8 @@ static void prototype_died(AinPrototype *prototype) {
   let_go(prototype);
   ain_orphans_sweep_soon(prototype->runtime);
   if (!prototype->retired) {
-    schedule_restart(prototype);
+    gboolean from_outside = is_from_outside(status);
+    schedule_restart(prototype, was_healthy(prototype) || (prototype->worked && from_outside), from_outside);
   }
   orphan_children(prototype, error);
   if (prototype->retired) {
@@ -269,8 +280,8 @@ static void child_unwatched(Child *child) {
   AinWorker *worker = child->worker;
   child->worker = NULL;
   if (worker != NULL) {
-    g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_INTERNAL,
-                                          "cannot watch the process of a model: too many open files");
+    g_autoptr(GError) error = NULL;
+    ain_error_set_system(&error, EMFILE, "cannot watch the process of a model");
     ain_worker_unborn(worker, error);
   }
 }
@@ -410,13 +421,14 @@ void ain_prototype_start(AinPrototype *prototype) {
     return;
   }
   prototype->begun = ain_loop_now();
+  prototype->worked = FALSE;
   prototype->ended_idle = FALSE;
   if (!launch(prototype, &error)) {
     g_free(prototype->reason);
     prototype->reason = g_strdup(error->message);
     g_warning("%s", error->message);
     let_go(prototype);
-    schedule_restart(prototype);
+    schedule_restart(prototype, FALSE, FALSE);
   }
 }
 
@@ -448,6 +460,12 @@ gboolean ain_prototype_fork(AinPrototype *prototype, AinWorker *worker, guint64 
     watch_forks(prototype);
   }
   return TRUE;
+}
+
+void ain_prototype_loaded(AinPrototype *prototype, const AinWorker *worker) {
+  for (guint i = 0; i < prototype->children->len; i++) {
+    prototype->worked |= g_array_index(prototype->children, Child, i).worker == worker;
+  }
 }
 
 void ain_prototype_forget(AinPrototype *prototype, AinWorker *worker) {

@@ -224,8 +224,7 @@ static int open_child(const AinTemplate *template, pid_t pid, GError **error) {
   ain_fd int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
   if (pidfd < 0) {
     if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
-      ain_error_set_errno(error, AIN_ERROR_INTERNAL, errno, "cannot watch a process of model %s",
-                          template->name);
+      ain_error_set_system(error, errno, "cannot watch a process of model %s", template->name);
     }
     return -1;
   }
@@ -273,14 +272,16 @@ static void child_declined(AinTemplate *template, const AinMessage *message, con
   if (child != NULL) {
     AinWorker *worker = child->worker;
     g_ptr_array_remove_fast(template->children, child);
-    if (!template->declines) {
+    if (message->value != 0) {
+      g_message("model %s: a process of it does not share its weights (%s)", template->name, why);
+    } else if (!template->declines) {
       g_message("model %s: its processes do not share its weights (%s)", template->name, why);
+      template->declines = TRUE;
     }
-    template->declines = TRUE;
     if (worker != NULL) {
       ain_worker_unborn(worker, NULL);
     }
-    if (template->children->len == 0) { /* nobody needs it any more */
+    if (template->declines && template->children->len == 0) { /* nobody needs it any more */
       g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "it cannot fork: %s", why);
       ain_worker_kill(template->process, error);
     }

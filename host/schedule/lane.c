@@ -350,7 +350,9 @@ static void count_end(AinLane *lane, const char *device, gboolean was_ready, con
   gint64 wait = AIN_RUNTIME_RETRY_US;
   g_warning("model %s: %s", lane->model->id, error->message);
   if (!ain_lane_runtime_restarts(lane->context, error)) {
-    if (was_ready || !is_served(lane)) {
+    if (g_error_matches(error, AIN_ERROR, AIN_ERROR_EXHAUSTED)) {
+      wait = LOAD_RETRY_US; /* not by any fault of the model */
+    } else if (was_ready || !is_served(lane)) {
       lane->failures++;
       wait = backoff(lane);
     } else {

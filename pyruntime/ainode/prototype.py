@@ -18,9 +18,6 @@ import _ainode
 from ainode import forking
 from ainode.spare import Spare
 
-#: Milliseconds without a request before a spare is forked: the worker that was just forked loads its model then.
-_SPARE_DELAY_MS = 50
-
 
 def _count_cuda_devices(torch: Any) -> int:
     """CUDA devices, asked of the driver's management library: CUDA itself must not be touched before a fork."""
@@ -120,7 +117,7 @@ class _Prototype:
 
     def make_spare(self) -> None:
         if forking.thread_count() <= self.threads:
-            with contextlib.suppress(OSError):  # too many processes or too little memory: there is none then
+            with contextlib.suppress(OSError):  # too many processes or too little memory: later, perhaps
                 self.spare.make()
         else:
             self.spare.give_up()
@@ -128,7 +125,7 @@ class _Prototype:
     def run(self) -> None:
         alive = True
         while alive:
-            ready = self.poll.poll(_SPARE_DELAY_MS if self.spare.wanted() else None)
+            ready = self.poll.poll(self.spare.wanted_in())
             if not ready:
                 self.make_spare()
             for fd, _ in ready:

@@ -14,6 +14,10 @@ from ainode import forking
 
 #: Shown by ps instead of the program's name, until it becomes a worker.
 NAME = "ainode-spare"
+#: Milliseconds without a request before one is forked: the worker that was just forked loads its model then.
+_DELAY_MS = 50
+#: The same after a fork that failed: processes or memory had run out.
+_RETRY_MS = 2000
 #: A prototype whose spares end unused so many times (out of memory, say) does without.
 _FAILURES_MAX = 3
 
@@ -48,10 +52,11 @@ class Spare:
         self.pidfd = -1
         self.link: Optional[socket.socket] = None
         self.failures = 0
+        self.delay_ms = _DELAY_MS
 
-    def wanted(self) -> bool:
-        """Whether to make one when there is nothing else to do."""
-        return self.pid == 0 and self.failures < _FAILURES_MAX
+    def wanted_in(self) -> Optional[int]:
+        """Milliseconds without anything else to do after which to make one; None when none is wanted."""
+        return self.delay_ms if self.pid == 0 and self.failures < _FAILURES_MAX else None
 
     def give_up(self) -> None:
         """None is made from now on."""
@@ -69,8 +74,8 @@ class Spare:
             os._exit(status)
 
     def make(self) -> None:
-        """Forks it. OSError: there is none."""
-        self.failures += 1  # until it was of use
+        """Forks it. OSError: there is none, and one is wanted again later."""
+        self.delay_ms = _RETRY_MS
         theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         parent = os.getpid()
         name = _rename(NAME)  # of ours, so that it has the name from its first moment on
@@ -87,6 +92,8 @@ class Spare:
             theirs.close()  # it ends
             os.waitpid(pid, 0)
             raise
+        self.delay_ms = _DELAY_MS
+        self.failures += 1  # until it was of use
         self.pid = pid
         self.link = theirs
         self.poll.register(self.pidfd, select.POLLIN)

@@ -39,8 +39,9 @@ class _Template:
         self.serve()
 
     def fork(self, request: int, descriptors: list[int]) -> None:
-        """Forks one worker, or declines."""
+        """Forks one worker, or declines: for now, where descriptors, processes or memory have run out."""
         reason = forking.objection(descriptors, 1)
+        for_now = len(descriptors) != forking.N_DESCRIPTORS
         if not reason:
             try:
                 parent = os.getpid()
@@ -49,9 +50,9 @@ class _Template:
                     forking.become_worker(parent, descriptors, self._run_child)
                 _ainode.send(_ainode.MESSAGE_FORKED, request, pid, "")
             except OSError as error:
-                reason = str(error)
+                reason, for_now = str(error), True
         if reason:
-            _ainode.send(_ainode.MESSAGE_DECLINED, request, 0, reason)
+            _ainode.send(_ainode.MESSAGE_DECLINED, request, int(for_now), reason)
 
     def reap(self) -> None:
         """Tells how those ended that have."""

@@ -19,7 +19,7 @@ from pipelines import DRIFT, drift, write_pipeline
 from processes import descriptors, wait_until
 from standins.confignode import Bindings
 from tsblock import decode, encode
-from values import check_alive
+from values import check_alive, is_served
 
 
 @contextmanager
@@ -39,15 +39,6 @@ def refusable(words: str) -> Iterator[None]:
         yield
     except Refused as refused:
         assert words in refused.message, refused
-
-
-def is_served(caller: Caller, model: str) -> bool:
-    """Whether the model answers, and rightly."""
-    try:
-        check_alive(caller, model)
-    except Refused:
-        return False
-    return True
 
 
 @pytest.fixture

@@ -5,42 +5,19 @@ from __future__ import annotations
 import os
 import re
 import signal
-import threading
 import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 from caller import Refused, good
+from crowd import ask_until
 from node import Node, Start
 from processes import children, memory_kib, wait_until
 from values import check_alive, harmful, series
 
 REPLICAS = 4
 SETTINGS = {"AIN_MODEL_REPLICAS": str(REPLICAS), "AIN_BATCHING": "0"}
-
-
-def ask_until(node: Node, model: str, count: int) -> None:
-    """Crowds of requests until so many processes answer; every answer is checked."""
-    deadline = time.monotonic() + 60
-    wrong: list[int] = []
-
-    def client(seed: int) -> None:
-        with node.call() as caller:
-            for index in range(12):
-                caller.ask(model, series(seed * 20 + index))
-            for index in range(12):
-                if not np.array_equal(caller.answer()[0], series(seed * 20 + index)):
-                    wrong.append(seed)
-
-    while len(node.workers()) < count:
-        assert time.monotonic() < deadline, f"{len(node.workers())} processes instead of {count}"
-        threads = [threading.Thread(target=client, args=(seed,)) for seed in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    assert not wrong
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import numpy as np
-from caller import Caller
+from caller import Caller, Refused
 
 ROWS, COLUMNS = 96, 2
 TRIGGER = 2e6
@@ -29,6 +29,15 @@ def check_alive(caller: Caller, *models: str) -> None:
     for seed, model in enumerate(models):
         values = series(seed + 7)
         assert np.array_equal(caller.infer(model, values), values)
+
+
+def is_served(caller: Caller, model: str) -> bool:
+    """Whether the model answers, and rightly."""
+    try:
+        check_alive(caller, model)
+    except Refused:
+        return False
+    return True
 
 
 class Workload:

@@ -107,7 +107,8 @@ static void on_ended(AinWorker *worker, const GError *error, gpointer data) {
   ain_loop_quit(f->loop);
 }
 
-static void load(Fixture *f, const char *name, gint32 rows, gint32 columns, gint32 out_rows, gboolean prove) {
+static void start_loading(Fixture *f, const char *name, gint32 rows, gint32 columns, gint32 out_rows,
+                          gboolean prove) {
   static const AinWorkerEvents events = { on_loaded, on_ended };
   g_autofree char *directory = g_build_filename(AIN_TEST_OUT, name, NULL);
   AinWorkerSpec spec = {
@@ -121,6 +122,10 @@ static void load(Fixture *f, const char *name, gint32 rows, gint32 columns, gint
     .prove = prove,
   };
   f->worker = ain_worker_start(f->runtime, &spec, &events, f);
+}
+
+static void load(Fixture *f, const char *name, gint32 rows, gint32 columns, gint32 out_rows, gboolean prove) {
+  start_loading(f, name, rows, columns, out_rows, prove);
   run(f);
 }
 
@@ -273,23 +278,60 @@ static void test_kept_input_is_seen(void) {
   fixture_clear(&f);
 }
 
-static void test_death_of_the_prototype(void) {
-  Fixture f;
-  fixture_init(&f, TRUE, TRUE);
-  load(&f, "identity", 96, 2, 96, FALSE);
-  g_assert_no_error(f.end);
+static void kill_prototype(void) {
   g_autofree char *children = NULL;
   g_autofree char *path = g_strdup_printf("/proc/self/task/%d/children", (int)getpid());
   g_assert_true(g_file_get_contents(path, &children, NULL, NULL));
   kill((pid_t)g_ascii_strtoll(children, NULL, 10), SIGKILL);
-  run(&f);
-  g_assert_error(f.end, AIN_ERROR, AIN_ERROR_ENVIRONMENT);
-  g_assert_nonnull(strstr(f.end->message, "signal 9"));
-  ain_worker_free(g_steal_pointer(&f.worker));
-  g_clear_error(&f.end);
-  g_clear_pointer(&f.findings, g_free);
+}
+
+static void look_ready(gpointer data) {
+  Fixture *f = data;
   const char *reason;
-  g_assert_cmpint(ain_runtime_state(f.runtime, &reason), ==, AIN_RUNTIME_STARTING);
+  if (ain_runtime_state(f->runtime, &reason) == AIN_RUNTIME_READY) {
+    ain_loop_quit(f->loop);
+  } else {
+    ain_loop_timer(f->loop, ain_loop_now() + G_USEC_PER_SEC / 100, look_ready, f);
+  }
+}
+
+/* With a worker that is loading or loaded: kills the prototype; returns the state after that. */
+static AinRuntimeState lose_prototype(Fixture *f) {
+  const char *reason;
+  kill_prototype();
+  run(f);
+  g_assert_error(f->end, AIN_ERROR, AIN_ERROR_ENVIRONMENT);
+  g_assert_nonnull(strstr(f->end->message, "signal 9"));
+  ain_worker_free(g_steal_pointer(&f->worker));
+  g_clear_error(&f->end);
+  g_clear_pointer(&f->findings, g_free);
+  return ain_runtime_state(f->runtime, &reason);
+}
+
+/* As often as it is killed after it has done its work, the next one is started. */
+static void test_death_of_the_prototype(void) {
+  Fixture f;
+  fixture_init(&f, TRUE, TRUE);
+  for (int i = 0; i < 4; i++) {
+    look_ready(&f);
+    run(&f);
+    load(&f, "identity", 96, 2, 96, FALSE);
+    g_assert_no_error(f.end);
+    g_assert_cmpint(lose_prototype(&f), ==, AIN_RUNTIME_STARTING);
+  }
+  fixture_clear(&f);
+}
+
+/* Each of them ends as soon as it is to fork. */
+static void test_prototypes_of_no_use(void) {
+  Fixture f;
+  fixture_init(&f, TRUE, TRUE);
+  for (int i = 0; i < 3; i++) {
+    look_ready(&f);
+    run(&f);
+    start_loading(&f, "identity", 96, 2, 96, FALSE);
+    g_assert_cmpint(lose_prototype(&f), ==, i < 2 ? AIN_RUNTIME_STARTING : AIN_RUNTIME_FAILED);
+  }
   fixture_clear(&f);
 }
 
@@ -348,6 +390,7 @@ int main(int argc, char **argv) {
   g_test_add_func("/runtime/kept-input", test_kept_input_is_seen);
   g_test_add_func("/runtime/prototype-idle", test_idle_prototype_ends_and_comes_back);
   g_test_add_func("/runtime/prototype-dies", test_death_of_the_prototype);
+  g_test_add_func("/runtime/prototypes-of-no-use", test_prototypes_of_no_use);
   work_dir = g_dir_make_tmp("ain-runtime-XXXXXX", NULL);
   int status = g_test_run();
   g_assert_true(ain_file_remove_tree(work_dir, NULL));
