@@ -26,7 +26,8 @@ void ain_buffer_pool_unref(AinBufferPool *pool); /* NULL is allowed */
 AinBuffer *ain_buffer_new(AinBufferPool *pool); /* of AIN_BUFFER_SIZE */
 /* NULL when the budget or the machine's memory is used up. */
 AinBuffer *ain_buffer_new_sized(AinBufferPool *pool, gsize capacity);
-/* Moves a sized buffer with one owner to a larger capacity; NULL, and nothing changed, where there is none. */
+/* Moves a sized buffer with one owner to a larger capacity; NULL, and nothing changed, where there is none.
+ */
 AinBuffer *ain_buffer_resize(AinBuffer *buffer, gsize capacity);
 AinBuffer *ain_buffer_ref(AinBuffer *buffer);
 void ain_buffer_unref(AinBuffer *buffer); /* NULL is allowed; any thread */

@@ -27,8 +27,8 @@ pid_t ain_process_spawn(const AinRuntimeConfig *config, const char *role, const 
 
 /* A non-blocking SOCK_SEQPACKET pair: ours and theirs. */
 gboolean ain_process_control_pair(int *ours, int *theirs, GError **error);
-/* Sends one message with n_fds descriptors. Errors: INTERNAL (peer gone, socket full); errno says which, and EPIPE or
- * ECONNRESET means that the other end has died. */
+/* Sends one message with n_fds descriptors. Errors: INTERNAL (peer gone, socket full); errno says which, and
+ * EPIPE or ECONNRESET means that the other end has died. */
 gboolean ain_process_send(int control, guint32 type, guint64 id, guint64 value, const char *text,
                           const int *fds, guint n_fds, GError **error);
 typedef enum { AIN_RECEIVE_MESSAGE, AIN_RECEIVE_NOTHING, AIN_RECEIVE_GONE, AIN_RECEIVE_GARBAGE } AinReceive;

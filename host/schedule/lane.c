@@ -350,14 +350,12 @@ static void count_end(AinLane *lane, const char *device, gboolean was_ready, con
   gint64 wait = AIN_RUNTIME_RETRY_US;
   g_warning("model %s: %s", lane->model->id, error->message);
   if (!ain_lane_runtime_restarts(lane->context, error)) {
-    if (g_error_matches(error, AIN_ERROR, AIN_ERROR_EXHAUSTED)) {
-      wait = LOAD_RETRY_US; /* not by any fault of the model */
-    } else if (was_ready || !is_served(lane)) {
-      lane->failures++;
-      wait = backoff(lane);
-    } else {
-      wait = LOAD_RETRY_US; /* one more could not be had: that does not make the model a failed one */
-    }
+    /* The machine has no room for it, or one more could not be had: that does not make the model a failed
+     * one. */
+    gboolean blameless =
+        g_error_matches(error, AIN_ERROR, AIN_ERROR_EXHAUSTED) || (!was_ready && is_served(lane));
+    lane->failures += blameless ? 0 : 1;
+    wait = blameless ? LOAD_RETRY_US : backoff(lane);
     if (!was_ready) {
       load_failed(lane, device, error);
     }
