@@ -37,7 +37,7 @@ static const char *remedy(int errno_value) {
   }
 }
 
-void ain_error_set_system(GError **error, int errno_value, const char *format, ...) {
+void ain_error_set_os(GError **error, int errno_value, const char *format, ...) {
   if (error == NULL) {
     return;
   }

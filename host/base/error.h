@@ -37,6 +37,7 @@ typedef enum {
 /* Sets *error with the text of errno_value appended as ": <strerror>". */
 void ain_error_set_errno(GError **error, AinErrorCode code, int errno_value, const char *format, ...)
     G_GNUC_PRINTF(4, 5);
-/* The same for what the system refused: EXHAUSTED, with what to do, where something has run out; or INTERNAL.
+/* The same for what the operating system refused: EXHAUSTED, with what to do, where something has run out; or
+ * INTERNAL.
  */
-void ain_error_set_system(GError **error, int errno_value, const char *format, ...) G_GNUC_PRINTF(3, 4);
+void ain_error_set_os(GError **error, int errno_value, const char *format, ...) G_GNUC_PRINTF(3, 4);

@@ -15,7 +15,7 @@
 static int create_file(const char *name, gsize size, GError **error) {
   ain_fd int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (fd < 0 || ftruncate(fd, (off_t)size) != 0) {
-    ain_error_set_system(error, errno, "cannot create %" G_GSIZE_FORMAT " bytes of shared memory", size);
+    ain_error_set_os(error, errno, "cannot create %" G_GSIZE_FORMAT " bytes of shared memory", size);
     return -1;
   }
   return ain_fd_steal(&fd);
@@ -25,14 +25,14 @@ static guint8 *map_file(int fd, gsize size, AinMemoryFlags flags, GError **error
   int map_flags = MAP_SHARED | ((flags & AIN_MEMORY_PREFAULT) != 0 ? MAP_POPULATE : 0);
   guint8 *start = mmap(NULL, size, PROT_READ | PROT_WRITE, map_flags, fd, 0);
   if (start == MAP_FAILED) {
-    ain_error_set_system(error, errno, "cannot map %" G_GSIZE_FORMAT " bytes of shared memory", size);
+    ain_error_set_os(error, errno, "cannot map %" G_GSIZE_FORMAT " bytes of shared memory", size);
     return NULL;
   }
   /* Without the size seals a worker could shrink the file and our next read would be a SIGBUS. */
   int seals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
   seals |= (flags & AIN_MEMORY_SEALED) != 0 ? F_SEAL_FUTURE_WRITE : 0;
   if (fcntl(fd, F_ADD_SEALS, seals) != 0) {
-    ain_error_set_system(error, errno, "cannot seal shared memory");
+    ain_error_set_os(error, errno, "cannot seal shared memory");
     munmap(start, size);
     return NULL;
   }

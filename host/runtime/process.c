@@ -107,7 +107,7 @@ pid_t ain_process_spawn(const AinRuntimeConfig *config, const char *role, const 
   g_auto(GStrv) environment = clean_environment();
   g_auto(AinProcessFds) copies = AIN_PROCESS_FDS_INIT;
   if (!high_copies(fds, &copies)) {
-    ain_error_set_system(error, errno, "cannot start the runtime");
+    ain_error_set_os(error, errno, "cannot start the runtime");
     return -1;
   }
   posix_spawn_file_actions_t actions;
@@ -128,12 +128,12 @@ pid_t ain_process_spawn(const AinRuntimeConfig *config, const char *role, const 
   posix_spawn_file_actions_destroy(&actions);
   posix_spawnattr_destroy(&attributes);
   if (failed != 0) {
-    ain_error_set_system(error, failed, "cannot start %s", program);
+    ain_error_set_os(error, failed, "cannot start %s", program);
     return -1;
   }
   *pidfd = (int)syscall(SYS_pidfd_open, pid, 0); /* our own child, not yet reaped: no race */
   if (*pidfd < 0) {
-    ain_error_set_system(error, errno, "cannot watch the runtime process");
+    ain_error_set_os(error, errno, "cannot watch the runtime process");
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
     return -1;
@@ -147,7 +147,7 @@ gboolean ain_process_control_pair(int *ours, int *theirs, GError **error) {
   int pair[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0
       || fcntl(pair[0], F_SETFL, O_NONBLOCK) != 0) {
-    ain_error_set_system(error, errno, "cannot create a control socket");
+    ain_error_set_os(error, errno, "cannot create a control socket");
     return FALSE;
   }
   *ours = pair[0];
@@ -337,7 +337,7 @@ static void output_ready(guint32 events, gpointer data) {
 AinProcessOutput *ain_process_output_new(AinLoop *loop, const char *name, int *write_end, GError **error) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0 || fcntl(ends[0], F_SETFL, O_NONBLOCK) != 0) {
-    ain_error_set_system(error, errno, "cannot create a pipe for the runtime's output");
+    ain_error_set_os(error, errno, "cannot create a pipe for the runtime's output");
     return NULL;
   }
   AinProcessOutput *output = g_new0(AinProcessOutput, 1);

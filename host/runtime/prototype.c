@@ -281,7 +281,7 @@ static void child_unwatched(Child *child) {
   child->worker = NULL;
   if (worker != NULL) {
     g_autoptr(GError) error = NULL;
-    ain_error_set_system(&error, EMFILE, "cannot watch the process of a model");
+    ain_error_set_os(&error, EMFILE, "cannot watch the process of a model");
     ain_worker_unborn(worker, error);
   }
 }

@@ -224,7 +224,7 @@ static int open_child(const AinTemplate *template, pid_t pid, GError **error) {
   ain_fd int pidfd = pid > 0 ? (int)syscall(SYS_pidfd_open, pid, 0) : -1;
   if (pidfd < 0) {
     if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) {
-      ain_error_set_system(error, errno, "cannot watch a process of model %s", template->name);
+      ain_error_set_os(error, errno, "cannot watch a process of model %s", template->name);
     }
     return -1;
   }

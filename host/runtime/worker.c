@@ -530,7 +530,7 @@ static gboolean create_bells(AinWorker *worker, AinProcessFds *fds, GError **err
   gboolean made =
       pipe2(to_worker, O_CLOEXEC | O_NONBLOCK) == 0 && pipe2(to_host, O_CLOEXEC | O_NONBLOCK) == 0;
   if (!made) {
-    ain_error_set_system(error, errno, "cannot create the channel of a worker");
+    ain_error_set_os(error, errno, "cannot create the channel of a worker");
   }
   fds->fds[AIN_FD_WAKE_WORKER - AIN_FD_CONTROL] = to_worker[0];
   worker->wake_fd = to_worker[1];
@@ -551,7 +551,7 @@ static gboolean create_channel(AinWorker *worker, AinProcessFds *fds, GError **e
   fds->fds[1] = dup(worker->request != NULL ? worker->request->fd : worker->wake_fd);
   fds->fds[2] = dup(worker->reply != NULL ? worker->reply->fd : worker->wake_fd);
   if (fds->fds[1] < 0 || fds->fds[2] < 0) {
-    ain_error_set_system(error, errno, "cannot create the channel of a worker");
+    ain_error_set_os(error, errno, "cannot create the channel of a worker");
     return FALSE;
   }
   worker->output = ain_process_output_new(worker->runtime->loop, name, &fds->fds[AIN_PROCESS_FDS - 1], error);

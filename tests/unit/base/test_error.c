@@ -6,7 +6,7 @@
 
 static void expect(int errno_value, AinErrorCode code, const char *help) {
   g_autoptr(GError) error = NULL;
-  ain_error_set_system(&error, errno_value, "cannot start %s", "it");
+  ain_error_set_os(&error, errno_value, "cannot start %s", "it");
   g_assert_error(error, AIN_ERROR, (gint)code);
   g_assert_true(g_str_has_prefix(error->message, "cannot start it: "));
   g_assert_nonnull(strstr(error->message, g_strerror(errno_value)));
