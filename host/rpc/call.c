@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -144,10 +145,14 @@ gboolean ain_call_reply_begin(AinCall *call, AinWriter *writer, gsize estimate) 
 void ain_call_reply_end(AinCall *call, AinWriter *writer) {
   if (!ain_writer_finish(writer)) {
     g_free(writer->data);
-    g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_TOO_LARGE,
-                                          "the answer has more than the %u bytes that a frame may have; "
-                                          "ask for fewer rows",
-                                          AIN_WRITER_MAX);
+    g_autoptr(GError) error = NULL;
+    if (writer->starved) {
+      ain_error_set_os(&error, ENOMEM, "cannot hold the answer");
+    } else {
+      g_set_error(&error, AIN_ERROR, AIN_ERROR_TOO_LARGE,
+                  "the answer has more than the %u bytes that a frame may have; ask for fewer rows",
+                  AIN_WRITER_MAX);
+    }
     call->answered = FALSE;
     ain_call_reply_error(call, error);
     return;

@@ -21,11 +21,16 @@ void ain_writer_reserve(AinWriter *writer, gsize more) {
     return;
   }
   gsize capacity = MAX(needed, MAX(writer->capacity * 2, FIRST_CAPACITY));
-  writer->data = g_realloc(writer->data, capacity);
+  guint8 *moved = g_try_realloc(writer->data, capacity);
+  if (moved == NULL) {
+    writer->too_large = writer->starved = TRUE;
+    return;
+  }
+  writer->data = moved;
   writer->capacity = capacity;
 }
 
-/* NULL once the message is too large; callers then simply write nothing. */
+/* NULL once the message is too large or memory has run out; callers then simply write nothing. */
 static guint8 *space(AinWriter *writer, gsize size) {
   ain_writer_reserve(writer, size);
   if (writer->too_large) {

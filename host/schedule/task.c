@@ -4,6 +4,7 @@
 #include "rpc/writer.h"
 #include "schedule/options.h"
 
+#include <errno.h>
 #include <string.h>
 
 /* From 2.0.8 on CALL INFERENCE answers have exactly one DOUBLE column, whatever the model's types. */
@@ -385,8 +386,13 @@ static gboolean store_results(AinTask *task, guint32 first, guint32 count, const
                   task->n_samples, result->rows, AIN_WRITER_MAX);
       return FALSE;
     }
-    task->results = g_byte_array_sized_new((guint)(one * task->n_samples));
-    g_byte_array_set_size(task->results, (guint)(one * task->n_samples));
+    guint8 *room = g_try_malloc(one * task->n_samples);
+    if (room == NULL) {
+      ain_error_set_os(error, ENOMEM, "cannot hold the results of the %u windows of this query",
+                       task->n_samples);
+      return FALSE;
+    }
+    task->results = g_byte_array_new_take(room, one * task->n_samples);
   }
   if (result->rows != task->out_rows || result->columns != task->out_columns
       || result->dtype != task->result_dtype) {

@@ -14,7 +14,7 @@ from node import Node, Start
 from pipelines import DRIFT, drift, write_pipeline
 from processes import memory_kib, wait_until
 from tsblock import decode, encode
-from values import check_alive, is_served
+from values import check_alive, is_served, series
 
 SENTENCE = "shared memory"
 
@@ -81,4 +81,33 @@ def test_no_memory_for_a_large_request(start_node: Start, tmp_path: Path, room_k
         with node.call("H") as other:
             ask(other, large)
         caller.drop("slow")
+    node.check()
+
+
+@pytest.mark.parametrize("room_kib", [0, 20_000, 100_000])
+def test_no_memory_for_a_large_answer(start_node: Start, models: Path, room_kib: int) -> None:
+    """Neither for the 72 MB of results of a small request nor for what they make in a reply."""
+    node = start_node()
+    rows, window = 6000, 3000
+    values = series(1, rows)
+    with node.call() as caller:
+        caller.register("one", (models / "identity").as_uri())
+        windows = caller.types.TWindowParams(windowInterval=window, windowStep=1)
+
+        def ask() -> None:
+            caller.ask("one", values, windowParams=windows)
+            answers = caller.answer()
+            assert len(answers) == rows - window + 1
+            for first in range(0, len(answers), 100):
+                assert np.array_equal(answers[first], values[first : first + window])
+
+        check_alive(caller, "one")
+        with no_more_memory(node, room_kib):
+            for _ in range(2):
+                with pytest.raises(Refused, match="memory"):
+                    ask()
+                check_alive(caller, "one")
+                assert caller.heartbeat().status == "Running"
+        ask()
+        caller.drop("one")
     node.check()
