@@ -118,11 +118,13 @@ static gboolean read_rows(AinRows *rows, GError **error) {
     g_propagate_error(error, g_steal_pointer(&failed));
     return FALSE;
   }
+  flockfile(stdout); /* a line of one thread is whole */
   printf("rows n=%" G_GUINT64_FORMAT " blocks=%d sums=", total, blocks);
   for (guint i = 0; i < n_columns; i++) {
     printf("%s%" G_GUINT64_FORMAT, i > 0 ? "," : "", sums[i]);
   }
   printf("\n");
+  funlockfile(stdout);
   return TRUE;
 }
 
@@ -132,12 +134,14 @@ static gboolean sink(const char *text, gsize size, gpointer data, GError **error
 }
 
 static gboolean handle_rows(AinSession *session, AinRows *rows, GError **error) {
+  flockfile(stdout);
   printf("columns");
   for (guint i = 0; i < ain_rows_n_columns(rows); i++) {
     const AinRowsColumn *column = ain_rows_column(rows, i);
     printf(" %s=%d", column->name, (int)column->type);
   }
   printf("\n");
+  funlockfile(stdout);
   if (!print_rows) {
     return read_rows(rows, error);
   }
