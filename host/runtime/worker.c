@@ -125,6 +125,23 @@ static void kill_process(AinWorker *worker) {
   worker->pid = 0;
 }
 
+/* Sends it a message. TRUE also where it has just died or listens no more: that is made sure of, and its end,
+ * which is told with the reason, decides about all that it was asked. */
+static gboolean tell(AinWorker *worker, guint32 type, guint64 id, guint64 value, const char *text,
+                     const int *fds, guint n_fds, GError **error) {
+  g_autoptr(GError) unsent = NULL;
+  if (ain_process_send(worker->control, type, id, value, text, fds, n_fds, &unsent)) {
+    return TRUE;
+  }
+  gboolean gone = errno == EPIPE || errno == ECONNRESET;
+  if (!gone || worker->pidfd < 0) {
+    g_propagate_error(error, g_steal_pointer(&unsent));
+    return FALSE;
+  }
+  syscall(SYS_pidfd_send_signal, worker->pidfd, SIGKILL, NULL, 0);
+  return TRUE;
+}
+
 static void complete(AinWorker *worker, AinSlot *slot, const AinJobResult *result, const GError *error) {
   if (worker->asking == slot) { /* it asked for memory and did not wait for it */
     ain_budget_forget(g_steal_pointer(&worker->ticket));
@@ -325,7 +342,7 @@ static void greeted(AinWorker *worker, const AinMessage *message) {
   if (shut_in) {
     ain_bounds_watch(worker->runtime->bounds, worker);
   }
-  if (!ain_process_send(worker->control, AIN_MESSAGE_LOAD, 0, 0, text, NULL, 0, &error)) {
+  if (!tell(worker, AIN_MESSAGE_LOAD, 0, 0, text, NULL, 0, &error)) {
     end_with(worker, g_steal_pointer(&error));
   }
 }
@@ -357,10 +374,9 @@ static void answer_need(AinWorker *worker, const char *refusal) {
   const AinMemory *memory = worker->asking->reply;
   guint64 job = worker->asking->job.id;
   worker->asking = NULL;
-  gboolean sent =
-      memory != NULL
-          ? ain_process_send(worker->control, AIN_MESSAGE_ROOM, job, memory->size, "", &memory->fd, 1, &error)
-          : ain_process_send(worker->control, AIN_MESSAGE_ROOM, job, 0, refusal, NULL, 0, &error);
+  gboolean sent = memory != NULL
+                      ? tell(worker, AIN_MESSAGE_ROOM, job, memory->size, "", &memory->fd, 1, &error)
+                      : tell(worker, AIN_MESSAGE_ROOM, job, 0, refusal, NULL, 0, &error);
   if (!sent) {
     end_with(worker, g_steal_pointer(&error));
   }
@@ -875,8 +891,8 @@ void ain_slot_submit(AinSlot *slot, AinJobDone done, gpointer data) {
   g_autoptr(GError) error = NULL;
   gboolean alive = worker != NULL && worker->phase == PHASE_READY && !worker->dead;
   if (alive && slot->job.region == AIN_REGION_PASSED) {
-    alive = ain_process_send(worker->control, AIN_MESSAGE_REGION, slot->job.id, slot->request->size, "",
-                             &slot->request->fd, 1, &error);
+    alive = tell(worker, AIN_MESSAGE_REGION, slot->job.id, slot->request->size, "", &slot->request->fd, 1,
+                 &error);
   }
   if (!alive) {
     if (error == NULL) {

@@ -190,6 +190,17 @@ def test_lies(node: Node, late: Caller, caller: Caller, make: Make, hostile: str
     check_others(node, caller, sound, hostile)
 
 
+def test_listens_no_more(late: Caller, hostile: str) -> None:
+    """Its control socket is closed, as that of one that has just died: the next one answers what it cannot be told."""
+    values = np.arange(500_000.0).reshape(-1, 1)  # 4 MB, whose memory is sent there
+    request = late.types.TForecastReq(modelId=hostile, inputData=encode(values), outputLength=3, options={})
+    for _ in range(3):
+        assert np.allclose(ask(late, hostile, "os.close(3)"), ANSWER)
+        answer = good(late.call("forecast", request)).forecastResult
+        (block,) = answer if isinstance(answer, list) else [answer]
+        assert np.allclose(decode(block), drift(values, 3))
+
+
 def test_descriptors_that_come_with_nothing(node: Node, late: Caller, hostile: str) -> None:
     """A message of no bytes may carry descriptors: the host keeps none (looked at after each test)."""
     for count in (1, 4, 60):
