@@ -29,16 +29,25 @@ static const AinGroup *find_group(const AinRuntime *runtime, pid_t leader) {
   return NULL;
 }
 
+/* Whether it is, or was, a process of ours that loads models: one whose birth nobody could tell any more,
+ * since its prototype was killed just then, or one that left its group. What else the host starts has another
+ * name. */
+static gboolean is_stray(pid_t pid) {
+  g_autofree char *path = g_strdup_printf("/proc/%d/comm", (int)pid);
+  g_autofree char *name = NULL;
+  return g_file_get_contents(path, &name, NULL, NULL) && g_str_equal(g_strchomp(name), "ainode-runtime");
+}
+
 /* pid is our own child, not yet waited for: the number is its own. TRUE: something was done, after which
  * others may be left behind. */
 static gboolean end_orphan(const AinRuntime *runtime, pid_t pid) {
   pid_t leader = getpgid(pid);
   const AinGroup *group = leader > 0 ? find_group(runtime, leader) : NULL;
-  if (group == NULL) {
+  if (group == NULL && !is_stray(pid)) {
     return FALSE;
   }
   /* Who spawned a process waits for it; a forked one comes to us when its prototype has ended. */
-  gboolean kept = leader == pid ? group->spawned : kill(leader, 0) == 0;
+  gboolean kept = group != NULL && (leader == pid ? group->spawned : kill(leader, 0) == 0);
   if (kept) {
     return FALSE;
   }

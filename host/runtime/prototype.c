@@ -18,6 +18,8 @@
 #define HEALTHY_US (G_GINT64_CONSTANT(3) * G_USEC_PER_SEC)
 /* A fork takes milliseconds: a prototype that does not answer for so long is stopped or hangs. */
 #define FORK_OVERDUE_US (G_GINT64_CONSTANT(5) * G_USEC_PER_SEC)
+/* Importing torch takes a second, and a minute on a slow disk that is busy. */
+#define START_OVERDUE_US (G_GINT64_CONSTANT(300) * G_USEC_PER_SEC)
 /* So many failures in a row make the state FAILED; it is still tried again. */
 #define FAILURES_TO_FAIL 3
 
@@ -43,6 +45,7 @@ struct AinPrototype {
   GArray *children; /* Child */
   gboolean ready;
   guint n_cuda;          /* CUDA devices that its PyTorch can use */
+  AinLoopTimer *late;    /* armed until it is ready */
   AinLoopTimer *overdue; /* armed while it is ready and was asked for a worker */
   gint64 begun;
   gint64 ready_since; /* 0 when it is not */
@@ -79,6 +82,7 @@ guint ain_prototype_cuda_devices(const AinPrototype *prototype) {
 static void let_go(AinPrototype *prototype) {
   ain_loop_timer_stop(g_steal_pointer(&prototype->idle));
   ain_loop_timer_stop(g_steal_pointer(&prototype->overdue));
+  ain_loop_timer_stop(g_steal_pointer(&prototype->late));
   ain_loop_unwatch(g_steal_pointer(&prototype->pid_watch));
   ain_loop_unwatch(g_steal_pointer(&prototype->control_watch));
   ain_fd_close(&prototype->pidfd);
@@ -342,6 +346,7 @@ static void handle_message(AinPrototype *prototype, const AinMessage *message, c
     g_autofree char *versions = g_utf8_make_valid(text, -1);
     prototype->ready = TRUE;
     prototype->ready_since = ain_loop_now();
+    ain_loop_timer_stop(g_steal_pointer(&prototype->late));
     prototype->n_cuda = (guint)MIN(message->value, MAX_CUDA);
     g_clear_pointer(&prototype->reason, g_free);
     g_free(prototype->environment); /* only now: importing may write byte code beside the modules */
@@ -394,6 +399,15 @@ static void control_ready(guint32 events, gpointer data) {
   }
 }
 
+/* Stopped, or an import waits for ever, for a file server say. Its death is what else is done about it. */
+static void start_overdue(gpointer data) {
+  AinPrototype *prototype = data;
+  prototype->late = NULL;
+  g_warning("the Python runtime (pid %d) is not ready after %" G_GINT64_FORMAT " s; it is ended",
+            (int)prototype->pid, (ain_loop_now() - prototype->begun) / G_USEC_PER_SEC);
+  kill_pidfd(prototype->pidfd);
+}
+
 static gboolean launch(AinPrototype *prototype, GError **error) {
   g_auto(AinProcessFds) fds = AIN_PROCESS_FDS_INIT;
   ain_fd int ours = -1;
@@ -412,6 +426,9 @@ static gboolean launch(AinPrototype *prototype, GError **error) {
   prototype->control = ain_fd_steal(&ours);
   prototype->pid_watch = ain_loop_watch(loop, prototype->pidfd, EPOLLIN, pid_ready, prototype);
   prototype->control_watch = ain_loop_watch(loop, prototype->control, EPOLLIN, control_ready, prototype);
+  gint64 most = prototype->runtime->config.prototype_start_us;
+  prototype->late =
+      ain_loop_timer(loop, ain_loop_now() + (most > 0 ? most : START_OVERDUE_US), start_overdue, prototype);
   return TRUE;
 }
 

@@ -99,6 +99,7 @@ AinRuntime *ain_runtime_new(AinLoop *loop, const AinRuntimeConfig *config, GErro
     .python = g_strdup(config->python),
     .libpython = g_strdup(config->libpython),
     .fork = config->fork,
+    .prototype_start_us = config->prototype_start_us,
     .prototype_idle_us = config->prototype_idle_us,
     .sandbox = config->sandbox,
     .read_paths = g_strdup(config->read_paths),

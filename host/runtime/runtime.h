@@ -17,16 +17,17 @@ typedef struct AinSlot AinSlot;
 typedef struct AinTemplate AinTemplate;
 
 typedef struct {
-  const char *lib_dir;      /* holds ainode-runtime, _ainode.abi3.so and pyruntime/ */
-  const char *work_dir;     /* current directory of the workers */
-  const char *python;       /* sys.executable of the interpreter */
-  const char *libpython;    /* shared libpython to embed, or NULL: the interpreter is executed */
-  gboolean fork;            /* fork workers from a prototype; else spawn each */
-  gint64 prototype_idle_us; /* the prototype ends after so long without a worker; 0 = never */
-  gboolean sandbox;         /* shut workers in before they see the model */
-  const char *read_paths;   /* folders they may read besides their own, separated by ':', or NULL */
-  guint64 shared_memory;    /* bytes of all slots and of all large requests and results together */
-  const char *sandbox_off;  /* names of models that are not, separated by ',', or NULL */
+  const char *lib_dir;       /* holds ainode-runtime, _ainode.abi3.so and pyruntime/ */
+  const char *work_dir;      /* current directory of the workers */
+  const char *python;        /* sys.executable of the interpreter */
+  const char *libpython;     /* shared libpython to embed, or NULL: the interpreter is executed */
+  gboolean fork;             /* fork workers from a prototype; else spawn each */
+  gint64 prototype_start_us; /* a prototype that is not ready after so long hangs; 0 = 300 s */
+  gint64 prototype_idle_us;  /* the prototype ends after so long without a worker; 0 = never */
+  gboolean sandbox;          /* shut workers in before they see the model */
+  const char *read_paths;    /* folders they may read besides their own, separated by ':', or NULL */
+  guint64 shared_memory;     /* bytes of all slots and of all large requests and results together */
+  const char *sandbox_off;   /* names of models that are not, separated by ',', or NULL */
   /* An owned text that changes with the Python environment: then the next worker comes from a new prototype,
    * and the old one stays until its workers have gone. NULL: it is not watched. */
   char *(*environment)(gpointer data);

@@ -622,8 +622,7 @@ static gboolean fork_from_template(AinWorker *worker, GError **error) {
 }
 
 gboolean ain_worker_pass_fork(AinWorker *process, guint64 request, const AinProcessFds *fds, GError **error) {
-  return ain_process_send(process->control, AIN_MESSAGE_FORK, request, 0, "", fds->fds, AIN_PROCESS_FDS,
-                          error);
+  return tell(process, AIN_MESSAGE_FORK, request, 0, "", fds->fds, AIN_PROCESS_FDS, error);
 }
 
 static void free_memory(gpointer memory) {

@@ -28,6 +28,7 @@ typedef struct {
 static const char *python;
 static char *libpython;
 static char *work_dir;
+static gint64 start_us;
 static gint64 idle_us;
 
 static void make_models(void) {
@@ -68,6 +69,7 @@ static void fixture_init(Fixture *f, gboolean forking, gboolean embedding) {
                               .python = python,
                               .libpython = embedding ? libpython : NULL,
                               .fork = forking,
+                              .prototype_start_us = start_us,
                               .prototype_idle_us = idle_us,
                               .sandbox = TRUE,
                               .shared_memory = 64U << 20 };
@@ -278,11 +280,11 @@ static void test_kept_input_is_seen(void) {
   fixture_clear(&f);
 }
 
-static void kill_prototype(void) {
+static void signal_prototype(int number) {
   g_autofree char *children = NULL;
   g_autofree char *path = g_strdup_printf("/proc/self/task/%d/children", (int)getpid());
   g_assert_true(g_file_get_contents(path, &children, NULL, NULL));
-  kill((pid_t)g_ascii_strtoll(children, NULL, 10), SIGKILL);
+  kill((pid_t)g_ascii_strtoll(children, NULL, 10), number);
 }
 
 static void look_ready(gpointer data) {
@@ -298,7 +300,7 @@ static void look_ready(gpointer data) {
 /* With a worker that is loading or loaded: kills the prototype; returns the state after that. */
 static AinRuntimeState lose_prototype(Fixture *f) {
   const char *reason;
-  kill_prototype();
+  signal_prototype(SIGKILL);
   run(f);
   g_assert_error(f->end, AIN_ERROR, AIN_ERROR_ENVIRONMENT);
   g_assert_nonnull(strstr(f->end->message, "signal 9"));
@@ -332,6 +334,22 @@ static void test_prototypes_of_no_use(void) {
     start_loading(&f, "identity", 96, 2, 96, FALSE);
     g_assert_cmpint(lose_prototype(&f), ==, i < 2 ? AIN_RUNTIME_STARTING : AIN_RUNTIME_FAILED);
   }
+  fixture_clear(&f);
+}
+
+/* As one whose import waits for ever: who waits for it is told, and another one is tried. */
+static void test_prototype_that_never_gets_ready(void) {
+  Fixture f;
+  const char *reason;
+  start_us = G_USEC_PER_SEC;
+  fixture_init(&f, TRUE, TRUE);
+  start_us = 0;
+  signal_prototype(SIGSTOP);
+  start_loading(&f, "identity", 96, 2, 96, FALSE);
+  run(&f);
+  g_assert_error(f.end, AIN_ERROR, AIN_ERROR_ENVIRONMENT);
+  g_assert_nonnull(strstr(f.end->message, "signal 9"));
+  g_assert_cmpint(ain_runtime_state(f.runtime, &reason), ==, AIN_RUNTIME_STARTING);
   fixture_clear(&f);
 }
 
@@ -390,6 +408,7 @@ int main(int argc, char **argv) {
   g_test_add_func("/runtime/kept-input", test_kept_input_is_seen);
   g_test_add_func("/runtime/prototype-idle", test_idle_prototype_ends_and_comes_back);
   g_test_add_func("/runtime/prototype-dies", test_death_of_the_prototype);
+  g_test_add_func("/runtime/prototype-never-ready", test_prototype_that_never_gets_ready);
   g_test_add_func("/runtime/prototypes-of-no-use", test_prototypes_of_no_use);
   work_dir = g_dir_make_tmp("ain-runtime-XXXXXX", NULL);
   int status = g_test_run();
