@@ -17,6 +17,9 @@
 #include <unistd.h>
 
 #define LOOK_AGAIN_US ((gint64)10 * G_USEC_PER_SEC)
+/* Tried again after what was no fault of the weights: with the first look after so long, ever later. */
+#define TRY_AGAIN_US ((gint64)2 * G_USEC_PER_SEC)
+#define TRIES_MAX_SHIFT 8U
 #define UNSETTLED_US (G_GINT64_CONSTANT(250) * 1000)
 /* After an event: files come in groups, and a copy under way makes many events. */
 #define EVENT_DELAY_US (G_GINT64_CONSTANT(100) * 1000)
@@ -171,6 +174,7 @@ static void activate(AinRegistry *registry, AinEntry *entry, Trial *trial) {
   AinModel *old = entry->model;
   entry->model = g_steal_pointer(&trial->fresh);
   entry->state = AIN_STATE_ACTIVE;
+  entry->tries = 0;
   g_clear_pointer(&entry->reason, g_free);
   if (old != NULL) {
     ain_registry_retire(registry, old);
@@ -201,11 +205,22 @@ static AinEntry *entry_of(const Trial *trial) {
 
 static void warmed(gpointer data) {
   Trial *trial = data;
+  AinRegistry *registry = trial->drop_in->registry;
   AinEntry *entry = entry_of(trial);
   if (entry != NULL) {
-    activate(trial->drop_in->registry, entry, trial);
+    activate(registry, entry, trial);
+  } else if (registry != NULL) {
+    ain_registry_retire(registry, trial->fresh); /* its weights went while it was being loaded */
   }
   trial_ended(trial);
+}
+
+/* The runtime or the worker ended by itself, the machine had no room for it, or it may have been too slow. */
+static gboolean is_passing(const GError *error) {
+  return g_error_matches(error, AIN_ERROR, AIN_ERROR_ENVIRONMENT)
+         || g_error_matches(error, AIN_ERROR, AIN_ERROR_EXHAUSTED)
+         || g_error_matches(error, AIN_ERROR, AIN_ERROR_WORKER_DIED)
+         || g_error_matches(error, AIN_ERROR, AIN_ERROR_TIMEOUT);
 }
 
 static void tried(const GError *error, gpointer data) {
@@ -219,6 +234,12 @@ static void tried(const GError *error, gpointer data) {
   if (error != NULL) {
     deactivate(registry, entry, AIN_STATE_FAILED, error->message);
     entry->stamped = TRUE; /* the same files are not tried again */
+    if (is_passing(error)) {
+      gint64 wait = TRY_AGAIN_US << MIN(entry->tries, TRIES_MAX_SHIFT);
+      entry->tries++;
+      entry->try_again = ain_loop_now() + wait;
+      look_soon(trial->drop_in, entry->try_again);
+    }
     trial_ended(trial);
     return;
   }
@@ -232,10 +253,13 @@ static void tried(const GError *error, gpointer data) {
 static void try_weights(AinDropIn *drop_in, AinEntry *entry, const AinWeights *weights) {
   AinRegistry *registry = drop_in->registry;
   entry->broken_since = 0;
-  if (entry->stamped && ain_file_stamps_equal(&entry->stamp, &weights->stamp)
-      && g_strcmp0(entry->uri, weights->directory) == 0) {
+  gboolean same = entry->stamped && ain_file_stamps_equal(&entry->stamp, &weights->stamp)
+                  && g_strcmp0(entry->uri, weights->directory) == 0;
+  if (same && (entry->try_again == 0 || ain_loop_now() < entry->try_again)) {
     return; /* served, being loaded, or known not to load */
   }
+  entry->tries = same ? entry->tries : 0;
+  entry->try_again = 0;
   gboolean overwritten =
       entry->model != NULL && entry->stamped && entry->stamp.model.inode == weights->stamp.model.inode;
   if (overwritten) {

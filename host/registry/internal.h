@@ -44,6 +44,8 @@ typedef struct {
   GPtrArray *repeats;  /* AinWaiter: registrations that wait for job or drop to end */
   GPtrArray *drops;    /* AinWaiter: drops that wait for job, or share the drop under way */
   GPtrArray *askers;   /* AinWaiter: requests that wait until it is loaded */
+  guint tries;         /* weights: so often in a row they could not be tried, for no fault of theirs */
+  gint64 try_again;    /* when they are tried again after that; 0: no need to */
   gint64 broken_since; /* weights: its folder is not whole, but may be again in a moment; 0: it is */
 } AinEntry;
 
@@ -110,6 +112,7 @@ struct AinJob {
   AinLoop *loop;
   AinJobKind kind;
   gboolean placed;     /* takes one of AIN_REGISTRY_JOBS places */
+  gboolean proving;    /* the prover has it */
   gboolean committing; /* too late to cancel: the folder or manifest is being written */
   GPtrArray *waiters;  /* AinWaiter; a drop's wait in the entry */
   atomic_bool cancelled;

@@ -82,7 +82,10 @@ void ain_registry_job_abandon(AinJob *job, const GError *error) {
   atomic_store(&job->cancelled, TRUE);
   job->entry = NULL;
   ain_registry_answer_all_later(job->registry, job->waiters, error);
+  const AinProver *prover = &job->registry->prover;
   if (g_queue_remove(&job->registry->queue, job)) {
     ain_registry_job_end(job);
+  } else if (job->proving && prover->cancel != NULL) {
+    prover->cancel(prover->prover, job->stage.model);
   }
 }

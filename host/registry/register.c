@@ -268,8 +268,13 @@ static void go_on_after_proof(gpointer data) {
 /* Goes on from the loop: a prover may answer before prove() returns. */
 static void proved(const GError *error, gpointer data) {
   AinJob *job = data;
+  job->proving = FALSE;
   if (error != NULL) {
     job->error = g_error_copy(error);
+    if (g_error_matches(error, AIN_ERROR, AIN_ERROR_WORKER_DIED)
+        || g_error_matches(error, AIN_ERROR, AIN_ERROR_TIMEOUT)) {
+      job->error->code = AIN_ERROR_MODEL_INVALID;
+    }
   } else if ((guint)job->stage.model->dtype >= AIN_DTYPE_COUNT) {
     job->error = g_error_new(AIN_ERROR, AIN_ERROR_INTERNAL, "the proof of model %s gave an unknown dtype %d",
                              job->stage.id, (int)job->stage.model->dtype);
@@ -279,6 +284,7 @@ static void proved(const GError *error, gpointer data) {
 
 static void prove(AinJob *job) {
   const AinProver *prover = &job->registry->prover;
+  job->proving = TRUE;
   prover->prove(prover->prover, job->stage.model, proved, job);
 }
 

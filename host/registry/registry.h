@@ -73,6 +73,9 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(AinModel, ain_model_unref)
 typedef void (*AinProveDone)(const GError *error, gpointer data);
 typedef struct {
   void (*prove)(gpointer prover, AinModel *model, AinProveDone done, gpointer data);
+  /* Nobody wants to know any more: ends a proof that is under way, with an error and from within. Does
+   * nothing where there is none; may be NULL. */
+  void (*cancel)(gpointer prover, const AinModel *model);
   gpointer prover;
 } AinProver;
 

@@ -207,8 +207,8 @@ static void worker_ended(AinWorker *worker, const GError *error, gpointer data) 
     return;
   }
   g_autoptr(GError) reason = g_error_copy(error);
-  if (g_error_matches(reason, AIN_ERROR, AIN_ERROR_WORKER_DIED)) {
-    reason->code = AIN_ERROR_MODEL_INVALID;
+  if (g_error_matches(reason, AIN_ERROR, AIN_ERROR_WORKER_DIED) && number != SIGKILL) {
+    reason->code = AIN_ERROR_MODEL_INVALID; /* else the kernel, out of memory, or an operator */
   }
   finish(proof, reason);
 }
@@ -216,9 +216,13 @@ static void worker_ended(AinWorker *worker, const GError *error, gpointer data) 
 static void overdue(gpointer data) {
   Proof *proof = data;
   proof->timer = NULL;
-  g_autoptr(GError) error = g_error_new(AIN_ERROR, AIN_ERROR_MODEL_INVALID,
-                                        "model [%s] did not load and answer a first call within %d s",
-                                        proof->model->id, (int)(PROOF_TIMEOUT_US / G_USEC_PER_SEC));
+  const char *reason = NULL;
+  gboolean ready = ain_runtime_state(proof->proofs->context->runtime, &reason) == AIN_RUNTIME_READY;
+  g_autoptr(GError) error =
+      g_error_new(AIN_ERROR, ready ? AIN_ERROR_TIMEOUT : AIN_ERROR_ENVIRONMENT,
+                  "model [%s] did not load and answer a first call within %d s%s%s", proof->model->id,
+                  (int)(PROOF_TIMEOUT_US / G_USEC_PER_SEC),
+                  ready ? "" : ": the Python runtime is not ready, ", ready ? "" : reason);
   if (proof->worker == NULL) {
     finish(proof, error);
     return;
@@ -318,4 +322,17 @@ void ain_proofs_prove(gpointer prover, AinModel *model, AinProveDone done, gpoin
   g_ptr_array_add(proofs->running, proof);
   proof->timer = ain_loop_timer(proofs->context->loop, ain_loop_now() + PROOF_TIMEOUT_US, overdue, proof);
   attempt(proof);
+}
+
+void ain_proofs_cancel(gpointer prover, const AinModel *model) {
+  AinProofs *proofs = prover;
+  for (guint i = 0; i < proofs->running->len; i++) {
+    Proof *proof = g_ptr_array_index(proofs->running, i);
+    if (proof->model == model) {
+      g_autoptr(GError) error =
+          g_error_new(AIN_ERROR, AIN_ERROR_CANCELLED, "the model %s was dropped meanwhile", model->id);
+      finish(proof, error);
+      return;
+    }
+  }
 }

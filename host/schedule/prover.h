@@ -12,3 +12,5 @@ void ain_proofs_close(AinProofs *proofs);
 void ain_proofs_free(AinProofs *proofs); /* closes, too; NULL is allowed */
 /* The registry's AinProver.prove; `prover` is the AinProofs. */
 void ain_proofs_prove(gpointer prover, AinModel *model, AinProveDone done, gpointer data);
+/* Its AinProver.cancel. Not from within an event of a worker. */
+void ain_proofs_cancel(gpointer prover, const AinModel *model);

@@ -211,12 +211,12 @@ typedef struct {
   gpointer data;
 } Warming;
 
+/* Later: done() may retire the model whose lane is just telling us. */
 static void tell_warm(Warming *warming) {
-  void (*done)(gpointer data) = warming->done;
-  warming->done = NULL;
   ain_loop_timer_stop(g_steal_pointer(&warming->timer));
-  if (done != NULL) {
-    done(warming->data);
+  if (warming->done != NULL) {
+    ain_loop_post(warming->loop, warming->done, warming->data);
+    warming->done = NULL;
   }
 }
 
@@ -246,6 +246,7 @@ void ain_scheduler_warm(AinScheduler *scheduler, AinModel *model, void (*done)(g
   AinLoop *loop = scheduler->context.loop;
   AinLane *lane = lane_of(scheduler, model);
   Warming *warming = g_new0(Warming, 1);
+  warming->loop = loop;
   warming->done = done;
   warming->data = data;
   warming->timer = ain_loop_timer(loop, ain_loop_now() + WARM_US, warm_too_long, warming);
@@ -272,7 +273,7 @@ void ain_scheduler_retire(AinScheduler *scheduler, AinModel *model) {
 }
 
 AinProver ain_scheduler_prover(AinScheduler *scheduler) {
-  return (AinProver){ ain_proofs_prove, scheduler->proofs };
+  return (AinProver){ ain_proofs_prove, ain_proofs_cancel, scheduler->proofs };
 }
 
 guint ain_scheduler_pending(const AinScheduler *scheduler) {

@@ -118,7 +118,7 @@ void fixture_open(Fixture *f) {
   g_autoptr(GError) error = NULL;
   f->loop = ain_loop_new(3, &error);
   g_assert_no_error(error);
-  f->registry = ain_registry_new(f->loop, f->models, (AinProver){ prove, f }, &error);
+  f->registry = ain_registry_new(f->loop, f->models, (AinProver){ prove, NULL, f }, &error);
   g_assert_no_error(error);
   ain_registry_on_retire(f->registry, retire, f);
   g_assert_cmpint(pthread_create(&f->thread, NULL, run_loop, f), ==, 0);

@@ -183,16 +183,19 @@ static void test_proof_of_a_taken_over_model(void) {
   g_assert_false(before->proven);
   g_assert_cmpint(before->dtype, ==, AIN_DTYPE_FLOAT32);
   g_assert_true(before->writes_input);
-  f.fail_code = AIN_ERROR_TIMEOUT;
+  f.fail_code = AIN_ERROR_EXHAUSTED;
   g_autoptr(Outcome) failed = fixture_wait(fixture_prove(&f, "mine"));
-  g_assert_error(failed->error, AIN_ERROR, AIN_ERROR_TIMEOUT);
+  g_assert_error(failed->error, AIN_ERROR, AIN_ERROR_EXHAUSTED);
+  f.fail_code = AIN_ERROR_TIMEOUT; /* to a caller, one that is too slow is one that cannot be used */
+  g_autoptr(Outcome) slow = fixture_wait(fixture_prove(&f, "mine"));
+  g_assert_error(slow->error, AIN_ERROR, AIN_ERROR_MODEL_INVALID);
   g_autoptr(AinModel) still = fixture_lookup(&f, "mine", NULL);
   g_assert_true(still == before);
   f.fail_code = 0;
   f.mode = PROVE_HELD;
   g_autoptr(Outcome) first = fixture_prove(&f, "mine");
   g_autoptr(Outcome) second = fixture_prove(&f, "mine");
-  fixture_wait_proofs(&f, 2);
+  fixture_wait_proofs(&f, 3);
   fixture_release(&f);
   g_assert_no_error(fixture_wait(first)->error);
   g_assert_true(fixture_wait(second)->model == first->model);
@@ -211,7 +214,7 @@ static void test_proof_of_a_taken_over_model(void) {
   g_autoptr(AinModel) later = fixture_lookup(&f, "mine", NULL);
   g_assert_true(later->proven);
   g_assert_false(later->writes_input);
-  g_assert_cmpuint(f.proofs, ==, 2);
+  g_assert_cmpuint(f.proofs, ==, 3);
   g_autoptr(Outcome) unknown = fixture_wait(fixture_prove(&f, "nobody"));
   g_assert_error(unknown->error, AIN_ERROR, AIN_ERROR_MODEL_NOT_FOUND);
   fixture_clear(&f);
@@ -495,7 +498,7 @@ static void test_unusable_folder(void) {
   for (int i = 0; i < 2; i++) {
     g_autofree char *path = fixture_path(&f, names[i]);
     g_autoptr(GError) error = NULL;
-    g_assert_null(ain_registry_new(f.loop, path, (AinProver){ NULL, NULL }, &error));
+    g_assert_null(ain_registry_new(f.loop, path, (AinProver){ NULL, NULL, NULL }, &error));
     g_assert_error(error, AIN_ERROR, AIN_ERROR_INVALID);
     g_assert_nonnull(strstr(error->message, path));
   }
@@ -536,7 +539,7 @@ static int run_child(const char *models, const char *uri) {
   g_assert_cmpint(prctl(PR_SET_PDEATHSIG, SIGKILL), ==, 0);
   AinLoop *loop = ain_loop_new(2, NULL);
   Child child = { .uri = uri };
-  child.registry = ain_registry_new(loop, models, (AinProver){ prove_at_once, NULL }, NULL);
+  child.registry = ain_registry_new(loop, models, (AinProver){ prove_at_once, NULL, NULL }, NULL);
   child_dropped(NULL, &child);
   g_assert_cmpint(write(STDOUT_FILENO, "r", 1), ==, 1);
   ain_loop_run(loop);

@@ -131,6 +131,26 @@ static void test_faults_have_a_state_and_a_sentence(void) {
   fixture_clear(&f);
 }
 
+/* What was no fault of the weights passes, and they are tried again without anybody's doing. */
+static void test_passing_failures_are_tried_again(void) {
+  static const int codes[] = { AIN_ERROR_ENVIRONMENT, AIN_ERROR_EXHAUSTED, AIN_ERROR_WORKER_DIED,
+                               AIN_ERROR_TIMEOUT };
+  for (guint i = 0; i < G_N_ELEMENTS(codes); i++) {
+    Fixture f;
+    open_fixture(&f);
+    f.fail_code = codes[i];
+    g_autofree char *sundial = place(&f, "weights", "sundial");
+    weights_put(sundial, SUNDIAL_CONFIG, GOOD_HEADER, GOOD_DATA);
+    assert_becomes(&f, LIST("timer_xl:inactive sundial:failed"));
+    pthread_mutex_lock(&fixture_lock);
+    f.fail_code = 0;
+    pthread_mutex_unlock(&fixture_lock);
+    assert_becomes(&f, LIST("timer_xl:inactive sundial:active"));
+    g_assert_cmpuint(f.proofs, >=, 2);
+    fixture_clear(&f);
+  }
+}
+
 static void test_what_does_not_load_is_tried_once(void) {
   Fixture f;
   open_fixture(&f);
@@ -170,6 +190,63 @@ static void test_replaced_by_rename(void) {
   g_assert_nonnull(after);
   g_assert_cmpuint(after->generation, >, before->generation);
   g_assert_cmpuint(f.retired->len, ==, 1);
+  fixture_clear(&f);
+}
+
+/* What is loaded in advance, held back until the test says that it is ready. Used on the loop's thread. */
+typedef struct {
+  Fixture *f;
+  AinModel *model;
+  void (*done)(gpointer data);
+  gpointer data;
+} Warming;
+
+static void hold_warming(AinModel *model, void (*done)(gpointer data), gpointer done_data, gpointer data) {
+  Warming *warming = data;
+  warming->model = ain_model_ref(model);
+  warming->done = done;
+  warming->data = done_data;
+}
+
+static void begin_holding(gpointer data) {
+  Warming *warming = data;
+  ain_registry_on_publish(warming->f->registry, hold_warming, warming);
+}
+
+static void look_at_warming(gpointer data) {
+  Warming *copies = data; /* the second one becomes what the first one is now */
+  copies[1] = copies[0];
+}
+
+static void end_warming(gpointer data) {
+  const Warming *warming = data;
+  warming->done(warming->data);
+}
+
+/* Nobody would end the processes of a model that nothing ever finds. */
+static void test_removed_while_it_is_loaded_in_advance(void) {
+  Fixture f;
+  open_fixture(&f);
+  Warming warming[2] = { { .f = &f }, { .f = &f } };
+  fixture_call(&f, begin_holding, warming);
+  g_autofree char *sundial = place(&f, "weights", "sundial");
+  weights_put(sundial, SUNDIAL_CONFIG, GOOD_HEADER, GOOD_DATA);
+  gint64 deadline = g_get_monotonic_time() + PATIENCE_US;
+  while (warming[1].done == NULL && g_get_monotonic_time() < deadline) {
+    g_usleep(20000);
+    fixture_call(&f, look_at_warming, warming);
+  }
+  g_assert_nonnull(warming[1].done);
+  g_autoptr(GError) error = NULL;
+  g_assert_true(ain_file_remove_tree(sundial, &error));
+  assert_becomes(&f, LIST("timer_xl:inactive sundial:inactive"));
+  g_assert_cmpuint(f.retired->len, ==, 0);
+  fixture_call(&f, end_warming, warming);
+  g_autofree char *name = g_strdup_printf("sundial:%" G_GUINT64_FORMAT, warming[1].model->generation);
+  g_assert_cmpuint(f.retired->len, ==, 1);
+  g_assert_cmpstr(g_ptr_array_index(f.retired, 0), ==, name);
+  assert_becomes(&f, LIST("timer_xl:inactive sundial:inactive"));
+  ain_model_unref(warming[1].model);
   fixture_clear(&f);
 }
 
@@ -264,7 +341,9 @@ int main(int argc, char **argv) {
   g_test_add_func("/drop-in/come-and-go", test_come_and_go);
   g_test_add_func("/drop-in/faults", test_faults_have_a_state_and_a_sentence);
   g_test_add_func("/drop-in/tried-once", test_what_does_not_load_is_tried_once);
+  g_test_add_func("/drop-in/passing-failures", test_passing_failures_are_tried_again);
   g_test_add_func("/drop-in/renamed-in", test_replaced_by_rename);
+  g_test_add_func("/drop-in/removed-while-loaded-in-advance", test_removed_while_it_is_loaded_in_advance);
   g_test_add_func("/drop-in/overwritten", test_overwritten_in_place);
   g_test_add_func("/drop-in/writer", test_a_writer_is_waited_for);
   g_test_add_func("/drop-in/ignored", test_ignored_folders);
