@@ -210,59 +210,49 @@ static void delete_model(AinService *service, AinCall *call) {
 typedef struct {
   AinService *service;
   AinCall *call;
+  void (*again)(AinService *service, AinCall *call);
 } Waiting;
 
-static void run_model(AinService *service, AinModel *model, AinCall *call);
+static Waiting *waiting_new(AinService *service, AinCall *call,
+                            void (*again)(AinService *service, AinCall *call)) {
+  Waiting *waiting = g_new(Waiting, 1);
+  *waiting = (Waiting){ service, call, again };
+  return waiting;
+}
 
-/* The model that the request had to wait for is there. */
+/* What the call had to wait for is there. The model is looked up anew: since the answer was sent on its way,
+ * it may have been dropped or replaced, and nobody ends the processes of one that the scheduler gets after
+ * that. */
 static void arrived(AinModel *model, const GError *error, gpointer data) {
+  (void)model;
   g_autofree Waiting *waiting = data;
   if (error != NULL) {
     ain_call_reply_error(waiting->call, error);
     ain_call_unref(waiting->call);
     return;
   }
-  run_model(waiting->service, model, waiting->call);
-}
-
-static void proven(AinModel *model, const GError *error, gpointer data) {
-  g_autofree Waiting *waiting = data;
-  if (error != NULL) {
-    ain_call_reply_error(waiting->call, error);
-    ain_call_unref(waiting->call);
-    return;
-  }
-  ain_scheduler_infer(waiting->service->parts.scheduler, model, waiting->call);
-}
-
-static void run_model(AinService *service, AinModel *model, AinCall *call) {
-  if (model->proven) {
-    ain_scheduler_infer(service->parts.scheduler, model, call);
-    return;
-  }
-  Waiting *waiting = g_new0(Waiting, 1);
-  *waiting = (Waiting){ service, call };
-  ain_registry_prove(service->parts.registry, model->id, proven, waiting);
+  waiting->again(waiting->service, waiting->call);
 }
 
 static void infer(AinService *service, AinCall *call) {
   g_autoptr(GError) error = NULL;
   AinSlice id = ain_call_request(call)->model_id;
-  g_autoptr(AinModel) model =
-      ain_registry_lookup(service->parts.registry, (const char *)id.data, id.size, &error);
+  AinRegistry *registry = service->parts.registry;
+  g_autoptr(AinModel) model = ain_registry_lookup(registry, (const char *)id.data, id.size, &error);
+  if (model != NULL && model->proven) {
+    ain_scheduler_infer(service->parts.scheduler, model, call);
+    return;
+  }
+  g_autofree Waiting *waiting = waiting_new(service, call, infer);
   if (model != NULL) {
-    run_model(service, model, call);
-    return;
-  }
-  g_autofree Waiting *waiting = g_new0(Waiting, 1);
-  *waiting = (Waiting){ service, call };
-  if (g_error_matches(error, AIN_ERROR, AIN_ERROR_BUSY)
-      && ain_registry_await(service->parts.registry, (const char *)id.data, id.size, arrived, waiting)) {
+    ain_registry_prove(registry, model->id, arrived, g_steal_pointer(&waiting));
+  } else if (g_error_matches(error, AIN_ERROR, AIN_ERROR_BUSY)
+             && ain_registry_await(registry, (const char *)id.data, id.size, arrived, waiting)) {
     (void)g_steal_pointer(&waiting);
-    return;
+  } else {
+    ain_call_reply_error(call, error);
+    ain_call_unref(call);
   }
-  ain_call_reply_error(call, error);
-  ain_call_unref(call);
 }
 
 /* --- dispatch --- */
@@ -312,7 +302,6 @@ static char **take_devices(AinService *service, const AinRequest *request, gbool
 }
 
 typedef struct {
-  AinService *service;
   AinCall *call;
   char **devices;
 } Loading;
@@ -329,16 +318,15 @@ static void loading_done(const GError *error, gpointer data) {
   g_free(loading);
 }
 
-static void start_loading(AinModel *model, const GError *error, gpointer data) {
-  Loading *loading = data;
-  AinScheduler *scheduler = loading->service->parts.scheduler;
-  const char *const *devices = (const char *const *)loading->devices;
-  if (error != NULL) {
-    loading_done(error, loading);
-  } else if (ain_call_request(loading->call)->method == AIN_METHOD_LOAD_MODEL) {
-    ain_scheduler_load(scheduler, model, devices, g_strv_length(loading->devices), loading_done, loading);
+static void start_loading(AinService *service, AinCall *call, AinModel *model, char **devices) {
+  AinScheduler *scheduler = service->parts.scheduler;
+  const char *const *names = (const char *const *)devices;
+  Loading *loading = g_new0(Loading, 1);
+  *loading = (Loading){ call, devices };
+  if (ain_call_request(call)->method == AIN_METHOD_LOAD_MODEL) {
+    ain_scheduler_load(scheduler, model, names, g_strv_length(devices), loading_done, loading);
   } else {
-    ain_scheduler_unload(scheduler, model, devices, g_strv_length(loading->devices), loading_done, loading);
+    ain_scheduler_unload(scheduler, model, names, g_strv_length(devices), loading_done, loading);
   }
 }
 
@@ -357,13 +345,12 @@ static void load_or_unload(AinService *service, AinCall *call) {
     ain_call_unref(call);
     return;
   }
-  Loading *loading = g_new0(Loading, 1);
-  *loading = (Loading){ service, call, g_steal_pointer(&devices) };
-  if (model->proven) {
-    start_loading(model, NULL, loading);
-  } else {
-    ain_registry_prove(service->parts.registry, model->id, start_loading, loading);
+  if (!model->proven) {
+    ain_registry_prove(service->parts.registry, model->id, arrived,
+                       waiting_new(service, call, load_or_unload));
+    return;
   }
+  start_loading(service, call, model, g_steal_pointer(&devices));
 }
 
 typedef struct {
