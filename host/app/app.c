@@ -16,6 +16,7 @@
 #include "config/config.h"
 #include "env/env.h"
 #include "observe/observe.h"
+#include "protocol/types.h"
 #include "registry/registry.h"
 #include "rpc/server.h"
 #include "runtime/runtime.h"
@@ -499,6 +500,7 @@ static gboolean start(App *app, GError **error) {
     return FALSE;
   }
   raise_descriptor_limit();
+  ain_protocol_register_types(); /* GLib's tables grow by it, under locks that race detectors do not see */
   app->loop = ain_loop_new(HELPER_THREADS, error);
   if (app->loop == NULL || !prepare_tls(app, error) || !listen_for_calls(app, error)) {
     return FALSE;
