@@ -178,9 +178,9 @@ static void joined(const GError *error, gpointer data) {
 /* A DataNode waits 60 s for an answer. Up to 2.0.5 it then tells the user so; later ones ask again, three
  * times in all, and five times from 2.0.8 on. The limit ends just before the last one gives up, so that the
  * user reads the reason. */
-static gint64 run_limit_us(const App *app, AinFamily family) {
-  if (app->config->inference_timeout_ms >= 0) {
-    return app->config->inference_timeout_ms * 1000;
+static gint64 limit_us(gint64 configured_ms, AinFamily family) {
+  if (configured_ms >= 0) {
+    return configured_ms * 1000;
   }
   gint64 seconds = family >= AIN_FAMILY_G ? 295 : family == AIN_FAMILY_F ? 175 : 55;
   return seconds * G_USEC_PER_SEC;
@@ -188,7 +188,8 @@ static gint64 run_limit_us(const App *app, AinFamily family) {
 
 static void release_learnt(AinFamily family, gpointer data) {
   App *app = data;
-  ain_scheduler_limit_runs(app->scheduler, run_limit_us(app, family));
+  ain_scheduler_limit(app->scheduler, limit_us(app->config->inference_timeout_ms, family),
+                      limit_us(app->config->queue_timeout_ms, family));
   ain_rpc_server_set_release(app->server, family);
 }
 

@@ -46,6 +46,7 @@ typedef struct {
   char *logs_dir;
   /* inference */
   gint64 inference_timeout_ms; /* 0 = none, -1 = by the cluster's release */
+  gint64 queue_timeout_ms;     /* the same */
   gint64 orphan_grace_ms;
   gint64 queue_max_requests;  /* per model */
   gint64 queue_max_bytes;     /* per model */

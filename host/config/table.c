@@ -246,6 +246,18 @@ const AinKey ain_keys[] = {
            "that the user reads the reason: 55 s up to 2.0.5, whose DataNodes ask once and wait 60 s; 175 s "
            "for 2.0.6 and 2.0.7, which ask three times; 295 s from 2.0.8 on, which ask five times. 0: no "
            "limit." },
+  { .name = "ain_queue_timeout_ms",
+    .type = AIN_VALUE_INTEGER,
+    .section = AIN_SECTION_INFERENCE,
+    .initial = "-1",
+    .min = -1,
+    .max = DAY_MS,
+    .unit = "milliseconds",
+    .since = OURS,
+    .offset = FIELD(queue_timeout_ms),
+    .doc = "Longest wait of one request for its turn, behind others or for a process that loads the model. "
+           "-1: just less than the DataNodes of the cluster's release listen, as for "
+           "ain_inference_timeout_ms. 0: no limit." },
   { .name = "ain_orphan_grace_ms",
     .type = AIN_VALUE_INTEGER,
     .section = AIN_SECTION_INFERENCE,

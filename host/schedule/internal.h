@@ -19,6 +19,7 @@ struct AinLane {
   AinLoopTimer *orphans;
   gint64 orphans_at; /* when it is due */
   AinLoopTimer *retry;
+  AinLoopTimer *overdue;   /* a request has waited too long (waiting.c) */
   AinLoopTimer *delay;     /* requests wait for company (max_batch_delay) */
   AinBudgetTicket *thirst; /* the first request waits for shared memory */
   guint failures;          /* ends of workers since the last result */
@@ -49,6 +50,11 @@ void ain_lane_runner_ready(AinLane *lane, AinRunner *runner);
 gboolean ain_lane_is_pinned(const AinLane *lane, const char *device); /* LOAD MODEL asked for it there */
 /* The runner's process is gone and its jobs are completed; was_ready: it had loaded. Frees the runner. */
 void ain_lane_runner_ended(AinLane *lane, AinRunner *runner, gboolean was_ready, const GError *error);
+
+/* --- waiting.c --- */
+/* Requests that have not begun to run will be told when they have waited too long. Cheap when nobody waits.
+ */
+void ain_lane_watch_waiting(AinLane *lane);
 
 /* --- runner.c --- */
 struct AinRunner {
@@ -82,6 +88,9 @@ void ain_runner_end(AinRunner *runner, const GError *error);
 /* A task of its jobs that `matches`, or NULL. */
 AinTask *ain_runner_find_task(const AinRunner *runner, gboolean (*matches)(AinTask *task, gpointer data),
                               gpointer data);
+/* Calls func for each task of the jobs that the worker was given, but has not begun. */
+void ain_runner_each_unbegun(const AinRunner *runner, void (*func)(AinTask *task, gpointer data),
+                             gpointer data);
 /* Ends the worker when the job it computes has had no caller for the time of the grace; *next becomes the
  * time to look again, when that is earlier. */
 void ain_runner_end_orphan(AinRunner *runner, gint64 now, gint64 *next);

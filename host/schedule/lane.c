@@ -514,6 +514,7 @@ void ain_lane_dispatch(AinLane *lane) {
     return;
   }
   start_jobs(lane);
+  ain_lane_watch_waiting(lane);
   if (lane->pins->len > 0 || !g_queue_is_empty(&lane->queue)) {
     ensure_runners(lane);
   }
@@ -751,6 +752,7 @@ static void lane_free(AinLane *lane) {
   ain_loop_timer_stop(lane->orphans);
   ain_loop_timer_stop(lane->retry);
   ain_loop_timer_stop(lane->delay);
+  ain_loop_timer_stop(lane->overdue);
   ain_budget_forget(lane->thirst);
   ain_loop_timer_stop(lane->drain);
   g_clear_error(&lane->drain_reason);

@@ -408,6 +408,16 @@ AinTask *ain_runner_find_task(const AinRunner *runner, gboolean (*matches)(AinTa
   return NULL;
 }
 
+void ain_runner_each_unbegun(const AinRunner *runner, void (*func)(AinTask *task, gpointer data),
+                             gpointer data) {
+  for (guint i = 0; i < runner->jobs->len; i++) {
+    const Job *job = g_ptr_array_index(runner->jobs, i);
+    for (guint k = 0; !ain_slot_is_running(job->slot) && k < job->pieces->len; k++) {
+      func(g_array_index(job->pieces, Piece, k).task, data);
+    }
+  }
+}
+
 /* When the last of the job's callers went, or 0 while one is left. */
 static gint64 abandoned_at(const Job *job) {
   gint64 last = 0;

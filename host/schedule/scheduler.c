@@ -42,8 +42,9 @@ AinScheduler *ain_scheduler_new(AinLoop *loop, AinRuntime *runtime, const AinSch
   return scheduler;
 }
 
-void ain_scheduler_limit_runs(AinScheduler *scheduler, gint64 timeout_us) {
-  scheduler->context.config.inference_timeout_us = timeout_us;
+void ain_scheduler_limit(AinScheduler *scheduler, gint64 inference_timeout_us, gint64 queue_timeout_us) {
+  scheduler->context.config.inference_timeout_us = inference_timeout_us;
+  scheduler->context.config.queue_timeout_us = queue_timeout_us;
 }
 
 static GError *stopping(void) {
@@ -205,9 +206,10 @@ static Retired *take_places(AinScheduler *scheduler, const AinModel *model) {
 #define WARM_US (G_GINT64_CONSTANT(20) * G_USEC_PER_SEC)
 
 typedef struct {
+  AinLoop *loop;
   guint left; /* devices; one more until all were asked */
   AinLoopTimer *timer;
-  void (*done)(gpointer data); /* NULL once it was called */
+  void (*done)(gpointer data); /* NULL once it was posted */
   gpointer data;
 } Warming;
 

@@ -16,7 +16,8 @@
 typedef struct {
   guint queue_max_requests;    /* waiting requests of one model */
   guint64 queue_max_bytes;     /* their bytes */
-  gint64 inference_timeout_us; /* of the model's run; 0 = none; see ain_scheduler_limit_runs() */
+  gint64 inference_timeout_us; /* of the model's run; 0 = none; see ain_scheduler_limit() */
+  gint64 queue_timeout_us;     /* of the wait before it; 0 = none */
   gint64 orphan_grace_us;      /* a run goes on so long after its callers have gone */
   gint64 worker_memory_bytes;  /* 0 = no limit */
   AinNullPolicy nulls;         /* where the request does not say */
@@ -32,8 +33,8 @@ typedef struct {
 typedef struct AinScheduler AinScheduler;
 
 AinScheduler *ain_scheduler_new(AinLoop *loop, AinRuntime *runtime, const AinSchedulerConfig *config);
-/* A new limit of one run, from the next one on; 0 = none. */
-void ain_scheduler_limit_runs(AinScheduler *scheduler, gint64 timeout_us);
+/* New limits of a request's run and of its wait before, from the next ones on; 0 = none. */
+void ain_scheduler_limit(AinScheduler *scheduler, gint64 inference_timeout_us, gint64 queue_timeout_us);
 /* Ends everything: queued and running requests are answered CANCELLED, workers end; done runs on the loop
  * when the last one has gone (perhaps before this returns). Nothing may be asked of the scheduler afterwards
  * but free. */

@@ -49,6 +49,7 @@ static void test_defaults(void) {
   g_assert_cmpstr(c->logs_dir, ==, "/nonexistent/ainode/logs");
   g_assert_cmpstr(c->cluster_version, ==, "auto");
   g_assert_cmpint(c->max_frame_bytes, ==, 536870912);
+  g_assert_cmpint(c->queue_timeout_ms, ==, -1);
   g_assert_cmpint(c->orphan_grace_ms, ==, 5000);
   g_assert_null(c->ssl_cert_file);
   g_assert_false(c->internal_ssl);
@@ -81,6 +82,7 @@ static void test_every_field_is_set(void) {
                              "ain_models_builtin_dir=w\n"
                              "ain_logs_dir=logs/ainode\n"
                              "ain_inference_timeout_ms=0\n"
+                             "ain_queue_timeout_ms=86400000\n"
                              "ain_orphan_grace_ms=600000\n"
                              "ain_queue_max_requests=1\n"
                              "ain_queue_max_bytes=1048576\n"
@@ -116,6 +118,7 @@ static void test_every_field_is_set(void) {
   g_assert_cmpstr(c->builtin_models_dir, ==, "/nonexistent/ainode/w");
   g_assert_cmpstr(c->logs_dir, ==, "/nonexistent/ainode/logs/ainode");
   g_assert_cmpint(c->inference_timeout_ms, ==, 0);
+  g_assert_cmpint(c->queue_timeout_ms, ==, 86400000);
   g_assert_cmpint(c->orphan_grace_ms, ==, 600000);
   g_assert_cmpint(c->queue_max_requests, ==, 1);
   g_assert_cmpint(c->queue_max_bytes, ==, 1048576);
