@@ -155,7 +155,7 @@ lane_computing() {
   for preset in asan tsan; do
     step "build $preset" gently build "$preset"
     step "ctest $preset" ctest --preset "$preset"
-    step "concurrency $preset" pytest tests/faults/test_concurrency.py --build-dir "build/$preset"
+    step "concurrency $preset" pytest tests/faults/test_{concurrency,races,storm}.py --build-dir "build/$preset"
   done
   step "reproducible build" gently packaging/check-reproducible.sh build/package
   wait "$debootstrapping" || { tail -n 20 "$logs/debootstrap.log"; fail "debootstrap could not make a base system"; }

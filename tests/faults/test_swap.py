@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import struct
 import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from caller import Caller, Refused
-from generated import ROOT
+from caller import Refused
 from node import Node, Start
 from processes import wait_until
+from timer_weights import GOLDEN, active, copy_weights, wave
 from values import check_alive, series
 
-GOLDEN = ROOT / "tests" / "models" / "golden" / "timer_xl"
 CLIENTS = 6
 
 
@@ -158,19 +155,6 @@ def test_new_model_is_loaded_before_it_is_there(start_node: Start, models: Path)
         caller.drop("other")
 
 
-def copy_weights(source: Path, target: Path, factor: float) -> None:
-    """Weights whose last layer answers `factor` times as much."""
-    target.mkdir(parents=True)
-    shutil.copyfile(source / "config.json", target / "config.json")
-    data = (source / "model.safetensors").read_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    header = json.loads(data[8 : 8 + length])
-    name = next(name for name in header if name.startswith("lm_heads") and name.endswith("weight"))
-    begin, end = (8 + length + offset for offset in header[name]["data_offsets"])
-    values = np.frombuffer(data[begin:end], np.float32) * np.float32(factor)
-    (target / "model.safetensors").write_bytes(data[:begin] + values.tobytes() + data[end:])
-
-
 @dataclass
 class Forecasts(Load):
     """The same series again and again; the kinds are told apart by answers that were seen before."""
@@ -189,18 +173,6 @@ class Forecasts(Load):
             if found.shape == wanted.shape and np.allclose(found, wanted, rtol=1e-3, atol=1e-4):
                 return kind
         return -1
-
-
-def wave() -> np.ndarray:
-    """Two periods and a half, with a trend."""
-    steps = np.arange(192, dtype=np.float32)
-    return (np.sin(steps / 12) * 10 + steps / 50).astype(np.float32)[:, None]
-
-
-def active(caller: Caller, model: str) -> bool:
-    """Whether SHOW MODELS says so."""
-    answer = caller.call("showModels", caller.types.TShowModelsReq())
-    return str(answer.stateMap.get(model, "")).upper() == "ACTIVE"
 
 
 def test_replaced_weights(start_node: Start, tmp_path: Path) -> None:
