@@ -211,12 +211,16 @@ def test_prototype_that_dies_again_and_again(start_node: Start, models: Path) ->
     node.allow(r"the Python runtime \(")
     with node.call() as caller:
         caller.register("kept", (models / "identity").as_uri())
-        killed = 0
-        for _ in range(4):  # the first one has worked and is replaced at once
-            wait_until(lambda gone=killed: bool(set(node.prototypes()) - {gone}), 20, "there is another prototype")
-            killed = node.prototype()
-            os.kill(killed, signal.SIGKILL)
-        wait_until(lambda: unknown_because(node, "signal 9"), 20, "the third death is noticed")
+        killed: set[int] = set()
+
+        def kill_another() -> bool:
+            """The first one has worked and is replaced at once; one that is killed too late has, too."""
+            for pid in set(node.prototypes()) - killed:
+                killed.add(pid)
+                os.kill(pid, signal.SIGKILL)
+            return unknown_because(node, "signal 9")
+
+        wait_until(kill_another, 60, "the third death in a row is noticed")
         wait_until(lambda: caller.heartbeat().status == "Running", 30, "the node is Running again")
         check_alive(caller, "kept")
         caller.drop("kept")

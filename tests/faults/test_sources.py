@@ -62,7 +62,7 @@ def test_a_model_behind_http(start_node: Start, liar: Liar, models: Path) -> Non
         del liar.answers["/m/model.pt"]
         with pytest.raises(Refused, match="neither model.pt nor model.pt2"):
             caller.register("fetched", url)
-    assert left_behind(node) == []
+    wait_until(lambda: left_behind(node) == [], 10, "nothing is left")
 
 
 def test_limits(start_node: Start, liar: Liar, models: Path) -> None:
@@ -80,7 +80,7 @@ def test_limits(start_node: Start, liar: Liar, models: Path) -> None:
             caller.register("fetched", url)
         assert time.monotonic() - since < 20
     node.assert_running(since)
-    assert left_behind(node) == []
+    wait_until(lambda: left_behind(node) == [], 10, "nothing is left")
 
 
 def test_private_addresses(node: Node, caller: Caller, liar: Liar, models: Path) -> None:

@@ -49,6 +49,11 @@ class Trace:
     shared_memory: frozenset[str]
     ports: frozenset[int]
 
+    @property
+    def prototypes(self) -> int:
+        """How many there were."""
+        return self.children.count("prototype")
+
 
 @dataclass
 class Node:
@@ -238,7 +243,8 @@ class Node:
         if now.descriptors > self.baseline.descriptors:
             listing = "\n  ".join(f"{fd} {what}" for fd, what in sorted(descriptors(self.pid).items()))
             found.append(f"{now.descriptors} descriptors instead of {self.baseline.descriptors}:\n  {listing}")
-        if now.children != self.baseline.children:
+        # What looked at the environment as the node started may have been seen, and has gone since.
+        if set(now.children) - set(self.baseline.children) or now.prototypes != self.baseline.prototypes:
             found.append(f"processes {now.children} instead of {self.baseline.children}")
         if now.shared_memory - self.baseline.shared_memory:
             found.append(f"left in /dev/shm: {sorted(now.shared_memory - self.baseline.shared_memory)}")
