@@ -233,7 +233,7 @@ def test_a_wait_is_bounded_and_tells_the_last_reason(node: ConfigNode, probe: An
 
 def test_waits_for_a_confignode_that_comes_later(bindings: Bindings, probe: Any) -> None:
     node = ConfigNode(bindings, port=free_port())
-    timer = threading.Timer(3.0, node.start)
+    timer = threading.Timer(6.0, node.start)
     timer.start()
     try:
         outcome = probe(node, wait_ms=30000)

@@ -99,11 +99,11 @@ def test_slow_sender_is_closed(start_probe: Callable[..., Probe]) -> None:
 
 def test_idle_timeout(start_probe: Callable[..., Probe]) -> None:
     """Idle connections end, busy ones do not, waiting for an answer is not idling."""
-    probe = start_probe("--idle-timeout", "2000")
+    probe = start_probe("--idle-timeout", "4000")
     with probe.connect() as idle, probe.connect() as busy, probe.connect() as waiting:
-        waiting.sendall(with_model(INFERENCE, "slow-4000"))
+        waiting.sendall(with_model(INFERENCE, "slow-8000"))
         start = time.monotonic()
-        for seqid in range(25):
+        for seqid in range(50):
             beat(busy, seqid)
             time.sleep(0.1)
         expect_closed(idle)
