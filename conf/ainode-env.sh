@@ -4,7 +4,8 @@
 
 # Python interpreter that runs models: a path to the program, or to the folder of an environment; spaces need no
 # quotes. It is used as it is and never modified; what it lacks is installed by: lib/ainode env install -i PYTHON
-# When it is not set, the venv folder of the installation is used, and made when there is none.
+# When it is not set: the venv folder of the installation; where there is none, a Python of this machine that has NumPy and
+# PyTorch; only else that folder is made.
 # ain_interpreter_dir=
 
 # 1: every start makes the installation's venv anew (in one that you made yourself, packages are installed again).

@@ -2,7 +2,8 @@
 @REM those of the Linux distribution there. What is set here wins over conf/ainode-env.sh.
 
 @REM Python interpreter that runs models, for example /usr/bin/python3. It is used as it is and never modified.
-@REM When it is not set, the venv folder of the installation is used, and made when there is none.
+@REM When it is not set: the venv folder of the installation; where there is none, a Python of that distribution that has
+@REM NumPy and PyTorch; only else that folder is made.
 @REM set ain_interpreter_dir=
 
 @REM 1: every start makes the installation's venv anew.

@@ -1,4 +1,4 @@
-/* TsBlock, the column format of every data payload (bytes: shared/reference wire/tsblock.md).
+/* TsBlock, the column format of every data payload (its bytes: tests/unit/tsblock/wire.c).
  *
  * Reading is two steps: ain_tsblock_parse() checks every length once and keeps borrowed slices of the input;
  * ain_tsblock_to_tensor() then does the one pass: byte order, widening or narrowing, nulls, dictionary and
